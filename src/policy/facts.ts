@@ -1,0 +1,58 @@
+/**
+ * What a verdict may depend on, and what a verdict is. Facts are gathered by the proxy (or by `explain`
+ * and `check` from a command line) and handed in whole: a decision does no I/O.
+ */
+import type { VerdictKind } from '../base/events.js';
+import type { Ip } from '../base/ip.js';
+import type { Reading } from '../smtp/path.js';
+
+/** A fact that may not be known just now. `unknown` carries the reason for the log. */
+export type Known<T> =
+  | { readonly known: true; readonly value: T }
+  | { readonly known: false; readonly why: string };
+
+export interface Facts {
+  readonly client: Ip;
+  /** The forward-confirmed name of the client; value `undefined` when it has none. */
+  readonly clientName: Known<string | undefined>;
+  readonly listener: string;
+  /** HELO or EHLO argument, `''` before it. */
+  readonly helo: string;
+  /** Domain of MAIL FROM in A-label form and the whole address lower-cased; both '' for `<>`. */
+  readonly from: { readonly address: string; readonly domain: string };
+  /** Every reading of the recipient, at least one; `address` is printed without brackets, lower-cased domain. */
+  readonly to: { readonly address: string; readonly readings: readonly Reading[] };
+}
+
+/** Why the verdict is as it is: a closed set, fit for a metric label. */
+export type VerdictReason = 'rule' | 'no-rule' | 'unknown-fact';
+
+/** The words with which a refusal is uttered; absent means the catalogue's own. */
+export interface RuleReply {
+  /** 4xx for defer, 5xx for deny. */
+  readonly code: number;
+  readonly enhanced: string;
+  readonly text: string;
+}
+
+export interface ShadowVerdict {
+  readonly rule: string;
+  readonly would: VerdictKind;
+}
+
+export interface Verdict {
+  readonly kind: VerdictKind;
+  /** Name of the rule that decided, undefined when none matched. */
+  readonly rule: string | undefined;
+  readonly reason: VerdictReason;
+  /** For people: why, in one line. */
+  readonly why: string;
+  readonly reply: RuleReply | undefined;
+  /** Shadow rules that matched before the deciding rule and would have said something else or the same. */
+  readonly shadows: readonly ShadowVerdict[];
+}
+
+/** Which facts a compiled policy can ask for at all: what it does not need is not looked up. */
+export interface FactNeeds {
+  readonly clientName: boolean;
+}

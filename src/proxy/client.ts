@@ -1,0 +1,130 @@
+/**
+ * The client's side of a session: octets come in as chunks, replies go out gathered. Input is taken only as
+ * fast as it is used, and a closing connection lingers a little, so that the last reply is not lost to a
+ * reset (RFC 1122 4.2.2.13 as it is met in practice: unread input at close makes the kernel send RST).
+ */
+import type net from 'node:net';
+import { monotonic } from './deadlines.js';
+
+export interface ClientListener {
+  /** There is input, or room for output again, or the client ended its side. */
+  clientActive(): void;
+  /** The connection broke; nothing can be said any more. */
+  clientBroken(): void;
+  /** The socket is closed for good: called exactly once, last. */
+  clientClosed(): void;
+}
+
+/** Milliseconds and octets for which a closing connection goes on reading into the void. */
+const LINGER_TIME = 2_000;
+const LINGER_BYTES = 4 * 1024 * 1024;
+/** Octets of replies that may wait for a client that does not read. */
+const MOST_UNREAD = 64 * 1024;
+
+export class ClientConnection {
+  /** The client has ended its side; what came before may still be used. */
+  ended = false;
+  bytesIn = 0;
+
+  readonly #socket: net.Socket;
+  readonly #listener: ClientListener;
+  readonly #input: Buffer[] = [];
+  #output = '';
+  #closing = false;
+  #lingerUntil = Number.POSITIVE_INFINITY;
+  #lingerBytes = 0;
+
+  constructor(socket: net.Socket, listener: ClientListener) {
+    this.#socket = socket;
+    this.#listener = listener;
+    socket.setNoDelay(true);
+    socket.on('data', (chunk) => this.#onData(chunk));
+    socket.on('end', () => this.#onEnd());
+    socket.on('drain', () => this.#listener.clientActive());
+    socket.on('error', () => this.#onBroken());
+    socket.on('close', () => this.#onClose());
+  }
+
+  /** Octets wait to be taken. */
+  get waiting(): boolean {
+    return this.#input.length > 0;
+  }
+
+  /** The client does not read its replies: nothing more should be done for it at present. */
+  get congested(): boolean {
+    return this.#socket.writableLength > MOST_UNREAD;
+  }
+
+  take(): Buffer | undefined {
+    return this.#input.shift();
+  }
+
+  /** Gives back what was not used. */
+  putBack(rest: Buffer): void {
+    if (rest.length > 0) this.#input.unshift(rest);
+  }
+
+  say(text: string): void {
+    this.#output += text;
+  }
+
+  /** Writes what was said, and reads on only when all input has been taken. */
+  flush(): void {
+    if (this.#output !== '') {
+      if (this.#socket.writable) this.#socket.write(this.#output, 'latin1');
+      this.#output = '';
+    }
+    if (this.#closing) return;
+    if (this.#input.length > 0) this.#socket.pause();
+    else if (this.#socket.isPaused()) this.#socket.resume();
+  }
+
+  /** Sends what was said, then closes, reading for a short while what the client still sends. */
+  close(): void {
+    if (this.#closing) return;
+    this.flush();
+    this.#closing = true;
+    this.#input.length = 0;
+    this.#lingerUntil = monotonic() + LINGER_TIME;
+    this.#socket.end();
+    if (this.ended) this.#socket.destroySoon();
+    else this.#socket.resume();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  tick(now: number): void {
+    if (now >= this.#lingerUntil) this.#socket.destroy();
+  }
+
+  #onData(chunk: Buffer): void {
+    if (this.#closing) {
+      this.#lingerBytes += chunk.length;
+      if (this.#lingerBytes > LINGER_BYTES) this.#socket.destroy();
+      return;
+    }
+    this.bytesIn += chunk.length;
+    this.#input.push(chunk);
+    this.#listener.clientActive();
+  }
+
+  #onEnd(): void {
+    this.ended = true;
+    if (this.#closing) this.#socket.destroySoon();
+    else this.#listener.clientActive();
+  }
+
+  #onBroken(): void {
+    this.#closing = true;
+    this.#input.length = 0;
+    this.#socket.destroy();
+    this.#listener.clientBroken();
+  }
+
+  #onClose(): void {
+    if (!this.#closing) this.#onBroken();
+    this.#listener.clientClosed();
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * One coarse ticker for all deadlines: a timer for each socket would cost more than the sockets do.
+ * Whoever has a deadline is ticked once a second, so a deadline is kept to the second.
+ */
+
+/** Something with deadlines of its own. */
+export interface Ticked {
+  /** `now` in milliseconds of the monotonic clock. */
+  tick(now: number): void;
+}
+
+/** Milliseconds of a clock that never goes back. */
+export const monotonic = (): number => performance.now();
+
+export class Deadlines {
+  readonly #all = new Set<Ticked>();
+  #timer: NodeJS.Timeout | undefined;
+  readonly #interval: number;
+
+  /** @param interval milliseconds between ticks */
+  constructor(interval = 1_000) {
+    this.#interval = interval;
+  }
+
+  add(ticked: Ticked): void {
+    this.#all.add(ticked);
+    this.#timer ??= setInterval(() => this.#tick(), this.#interval).unref();
+  }
+
+  delete(ticked: Ticked): void {
+    this.#all.delete(ticked);
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #tick(): void {
+    const now = monotonic();
+    for (const ticked of this.#all) ticked.tick(now);
+  }
+}

@@ -1,0 +1,432 @@
+/**
+ * One client session on real sockets: it feeds the session machine with events and carries out its effects.
+ * The rules of SMTP are in smtp/session; here are sockets, deadlines and back-pressure.
+ *
+ * Events are queued and taken one by one, so no effect ever runs `step` from within `step`. Replies are
+ * gathered and written once a turn: a pipelining client gets its answers in as few segments as possible.
+ */
+import type net from 'node:net';
+import type { DisconnectReason, MessageResult, Peer } from '../base/events.js';
+import type { Ip } from '../base/ip.js';
+import { pathText } from '../smtp/address.js';
+import { parseCommand, printCommand } from '../smtp/command.js';
+import { LineScanner } from '../smtp/line-scanner.js';
+import type { Path } from '../smtp/path.js';
+import { receivedLine } from '../smtp/received.js';
+import { printReply, REPLIES, type Reply } from '../smtp/reply.js';
+import type { UpstreamReply } from '../smtp/reply-parser.js';
+import type { Effects, Judgement, Question, SessionEvent, UpstreamCommand } from '../smtp/session/events.js';
+import { step } from '../smtp/session/machine.js';
+import { newSession, type SessionState, type Transaction } from '../smtp/session/state.js';
+import { ClientConnection, type ClientListener } from './client.js';
+import { monotonic, type Ticked } from './deadlines.js';
+import type { Asker, Law } from './judge.js';
+import type { MessageStream } from './message-stream.js';
+import type { Service } from './service.js';
+import type { UpstreamUser } from './upstream.js';
+import type { Loan, LoanApplicant } from './upstreams.js';
+
+const noUtf8 = (transaction: Transaction | undefined): boolean => transaction?.utf8 !== true;
+
+export class SessionRunner implements Effects, ClientListener, UpstreamUser, LoanApplicant, Ticked, Asker {
+  readonly peer: Peer;
+  readonly client: Ip;
+  readonly openedAt = monotonic();
+
+  readonly #service: Service;
+  readonly #connection: ClientConnection;
+  readonly #state: SessionState;
+  readonly #lines: LineScanner;
+  readonly #stream: MessageStream;
+  readonly #events: SessionEvent[] = [];
+  #turning = false;
+  #loan: Loan | undefined;
+  /** The last word of the upstream was a 2xx to a final dot: the connection is as good as new. */
+  #clean = false;
+  #transaction: Transaction | undefined;
+  #law: Law;
+  #messages = 0;
+  #verb: string | undefined;
+  /** When the present wait for the client began, and when the first octet of its next command came. */
+  #waitingSince = this.openedAt;
+  #lineSince = 0;
+  #startedAt = this.openedAt;
+  #closed = false;
+
+  constructor(service: Service, socket: net.Socket, peer: Peer, client: Ip, stream: MessageStream) {
+    this.#service = service;
+    this.peer = peer;
+    this.client = client;
+    this.#law = service.law;
+    this.#state = newSession(service.sessionSettings());
+    this.#lines = new LineScanner({ limit: service.limits.commandLine });
+    this.#stream = stream;
+    this.#connection = new ClientConnection(socket, this);
+    service.deadlines.add(this);
+  }
+
+  open(): void {
+    this.#happen({ type: 'open', ahead: this.#connection.waiting });
+  }
+
+  shutdown(): void {
+    this.#happen({ type: 'shutdown' });
+  }
+
+  /** Ends the session whatever it is doing; an unfinished message is discarded by the MTA. */
+  abort(): void {
+    this.#connection.destroy();
+  }
+
+  // ---- events -------------------------------------------------------------------------------------------
+
+  clientActive(): void {
+    this.#turn();
+  }
+
+  clientBroken(): void {
+    this.#happen({ type: 'client-gone' });
+  }
+
+  clientClosed(): void {
+    this.#service.deadlines.delete(this);
+    this.#service.closed(this);
+  }
+
+  lent(loan: Loan): void {
+    this.#loan = loan;
+    this.#clean = false;
+    loan.connection.user = this;
+    const { capabilities } = loan.connection;
+    this.#happen({ type: 'upstream-ready', capabilities, reused: loan.reused });
+  }
+
+  unavailable(busy: boolean): void {
+    this.#happen({ type: 'upstream-unavailable', busy });
+  }
+
+  upstreamReply(reply: UpstreamReply): void {
+    const connection = this.#loan?.connection;
+    if (this.#state.expected[0] === 'end' && reply.code >= 200 && reply.code < 300) {
+      this.#clean = true;
+      if (connection !== undefined) connection.messages += 1;
+    }
+    this.#happen({ type: 'upstream-reply', reply, ahead: this.#ahead });
+  }
+
+  upstreamLost(reason: string, deadline: boolean): void {
+    const upstream = this.#loan?.pool.options.name ?? '';
+    this.#service.note({ type: 'upstream-fault', upstream, reason, during: this.#state.phase });
+    this.#loan = undefined;
+    this.#stream.detach();
+    this.#happen({ type: 'upstream-lost', deadline });
+  }
+
+  upstreamDrain(): void {
+    this.#stream.unblock();
+    this.#turn();
+  }
+
+  tick(now: number): void {
+    this.#connection.tick(now);
+    if (this.#closed) return;
+    const reply = this.#overdue(now);
+    if (reply !== undefined) this.#happen({ type: 'timeout', reply });
+  }
+
+  #overdue(now: number): Reply | undefined {
+    const { timeouts } = this.#service;
+    const { phase, transaction } = this.#state;
+    if (phase === 'data' || phase === 'discard') return this.#stream.overdue(now, this.openedAt);
+    if (phase !== 'command') return undefined;
+    if (this.#lines.pending > 0 && now - this.#lineSince >= timeouts.command) return REPLIES.commandTimeout;
+    if (now - this.#waitingSince >= timeouts.idle) return REPLIES.idleTimeout;
+    if (transaction === undefined && now - this.openedAt >= timeouts.session) return REPLIES.sessionTimeout;
+    return undefined;
+  }
+
+  // ---- the turn -----------------------------------------------------------------------------------------
+
+  /** Octets of the client wait behind what was taken. */
+  get #ahead(): boolean {
+    return this.#lines.pending > 0 || this.#connection.waiting;
+  }
+
+  #happen(event: SessionEvent): void {
+    this.#events.push(event);
+    this.#turn();
+  }
+
+  #turn(): void {
+    if (this.#turning) return;
+    this.#turning = true;
+    try {
+      do {
+        for (let event = this.#events.shift(); event !== undefined; event = this.#events.shift()) {
+          this.#step(event);
+        }
+      } while (this.#nextInput());
+      this.#stream.flush();
+      if (!this.#closed) this.#connection.flush();
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#turning = false;
+    }
+  }
+
+  #step(event: SessionEvent): void {
+    const state = this.#state;
+    step(state, event, this);
+    if (state.transaction !== this.#transaction) {
+      this.#transaction = state.transaction;
+      this.#law = this.#service.law;
+      this.#startedAt = monotonic();
+    }
+  }
+
+  /** An error of ours must not take others down, nor leave a message half judged. */
+  #fail(error: unknown): void {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#service.note({ type: 'internal-error', text, session: this.peer.session });
+    this.#events.length = 0;
+    this.release('close');
+    this.#state.phase = 'closed';
+    this.#connection.say(printReply(REPLIES.internal));
+    this.close('internal');
+  }
+
+  /** Turns the client's next octets into events. False when there is nothing to do now. */
+  #nextInput(): boolean {
+    const { phase } = this.#state;
+    if (this.#closed || this.#connection.congested) return false;
+    if (phase === 'command') return this.#nextLine();
+    if (phase === 'data' || phase === 'discard') return this.#nextData();
+    return false;
+  }
+
+  #nextLine(): boolean {
+    const scan = this.#lines.next();
+    switch (scan.kind) {
+      case 'line':
+        this.#onLine(scan.buffer, scan.start, scan.end);
+        return true;
+      case 'need-more':
+        return this.#moreInput();
+      case 'too-long':
+        this.#service.note({ type: 'framing-fault', peer: this.peer, kind: 'line-too-long' });
+        this.#events.push({ type: 'long-line' });
+        return true;
+      case 'far-too-long':
+        return this.#framing('line-too-long');
+      case 'fault':
+        return this.#framing(scan.fault);
+    }
+  }
+
+  #moreInput(): boolean {
+    const chunk = this.#connection.take();
+    if (chunk === undefined) {
+      if (!this.#connection.ended) return false;
+      this.#events.push({ type: 'client-gone' });
+      return true;
+    }
+    if (this.#lines.pending === 0) this.#lineSince = monotonic();
+    this.#lines.push(chunk);
+    return true;
+  }
+
+  #onLine(buffer: Buffer, start: number, end: number): void {
+    const { transaction, settings } = this.#state;
+    this.#lineSince = this.#waitingSince = monotonic();
+    const parsed = parseCommand(buffer, start, end, {
+      utf8: !noUtf8(transaction),
+      smtpUtf8Available: settings.capabilities.smtpUtf8,
+      leniency: this.#service.leniency,
+    });
+    if (parsed.ok) {
+      this.#verb = parsed.value.verb;
+      this.#events.push({ type: 'command', command: parsed.value, ahead: this.#ahead });
+      if (parsed.value.verb === 'EHLO') this.#lines.limit = this.#service.limits.commandLineExtended;
+      if ('host' in parsed.value) this.peer.helo = parsed.value.host;
+      return;
+    }
+    const fault = parsed.error;
+    this.#verb = fault.verb;
+    if (fault.close) this.#service.note({ type: 'framing-fault', peer: this.peer, kind: 'foreign-protocol' });
+    this.#noteBadAddress(fault.verb, fault.path, fault.reply);
+    this.#events.push({ type: 'bad-command', fault });
+  }
+
+  #noteBadAddress(verb: string, path: string | undefined, reply: Reply): void {
+    if (path === undefined) return;
+    const said = { peer: this.peer, reply: printReply(reply).trimEnd() };
+    if (verb === 'MAIL') this.#service.note({ type: 'sender-refused', ...said, from: path });
+    else if (verb === 'RCPT') {
+      const from = this.#from();
+      this.#service.note({
+        type: 'recipient',
+        ...said,
+        from,
+        to: path,
+        result: 'rejected',
+        code: reply.code,
+      });
+    }
+  }
+
+  #framing(kind: Extract<SessionEvent, { type: 'framing' }>['kind']): boolean {
+    this.#service.note({ type: 'framing-fault', peer: this.peer, kind });
+    this.#events.push({ type: 'framing', kind });
+    return true;
+  }
+
+  #nextData(): boolean {
+    if (this.#stream.blocked) return false;
+    const chunk = this.#connection.take();
+    if (chunk === undefined) {
+      if (!this.#connection.ended) return false;
+      this.#events.push({ type: 'client-gone' });
+      return true;
+    }
+    const outcome = this.#stream.take(chunk);
+    if (outcome.refused !== undefined) this.#events.push({ type: 'data-refused', reply: outcome.refused });
+    if (outcome.fault !== undefined) return this.#framing(outcome.fault);
+    if (outcome.end !== undefined) {
+      this.#connection.putBack(chunk.subarray(outcome.end));
+      this.#waitingSince = monotonic();
+      this.#events.push({ type: 'data-end' });
+    }
+    return true;
+  }
+
+  // ---- effects ------------------------------------------------------------------------------------------
+
+  reply(reply: Reply): void {
+    this.#connection.say(printReply(reply));
+    this.#waitingSince = monotonic();
+    if (reply === REPLIES.pipelining) {
+      this.#service.note({ type: 'framing-fault', peer: this.peer, kind: 'pipelining' });
+    }
+    if (this.#verb === undefined) return;
+    const seconds = (this.#waitingSince - this.#lineSince) / 1000;
+    this.#service.note({ type: 'command', peer: this.peer, verb: this.#verb, code: reply.code, seconds });
+    this.#verb = undefined;
+  }
+
+  ask(question: Question): void {
+    const judgement = this.#service.judge.judge(this, this.#law, question);
+    if (judgement instanceof Promise) {
+      judgement.then(
+        (answer) => this.#answer(question, answer),
+        (error: unknown) => this.#fail(error),
+      );
+    } else {
+      this.#events.push({ type: 'verdict', ticket: question.ticket, judgement });
+    }
+  }
+
+  #answer({ ticket }: Question, judgement: Judgement): void {
+    this.#happen({ type: 'verdict', ticket, judgement });
+  }
+
+  acquire(): void {
+    this.#service.upstreams.acquire(this);
+  }
+
+  forward(command: UpstreamCommand): void {
+    const { upstreamMail, upstreamRcpt, upstreamData } = this.#service.timeouts;
+    const timeout = { MAIL: upstreamMail, RCPT: upstreamRcpt, DATA: upstreamData }[command.verb];
+    this.#clean = false;
+    this.#loan?.connection.send(printCommand(command), timeout);
+  }
+
+  data(mode: 'forward' | 'discard'): void {
+    if (mode === 'discard') return this.#stream.detach();
+    this.#messages += 1;
+    const connection = this.#loan?.connection;
+    if (connection === undefined) return;
+    connection.beginData(this.#service.received ? this.#received() : '');
+    this.#stream.begin(connection);
+  }
+
+  endData(): void {
+    this.#stream.end();
+  }
+
+  release(how: 'reuse' | 'close'): void {
+    const loan = this.#loan;
+    this.#loan = undefined;
+    this.#stream.detach();
+    if (loan === undefined) this.#service.upstreams.cancel(this);
+    else loan.pool.release(loan.connection, how, this.#clean);
+  }
+
+  close(reason: DisconnectReason): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const seconds = (monotonic() - this.openedAt) / 1000;
+    const { commands } = this.#state;
+    this.#service.note({ type: 'disconnect', peer: this.peer, reason, seconds, commands });
+    this.#connection.close();
+  }
+
+  recipient(to: Path, reply: Reply): void {
+    const result = reply.code < 300 ? 'accepted' : reply.code < 500 ? 'deferred' : 'rejected';
+    this.#service.note({
+      type: 'recipient',
+      peer: this.#peerNow(),
+      from: this.#from(),
+      to: pathText(to),
+      result,
+      code: reply.code,
+      reply: printReply(reply).trimEnd(),
+    });
+  }
+
+  message(result: MessageResult, reply: Reply): void {
+    this.#service.note({
+      type: 'message',
+      peer: this.#peerNow(),
+      result,
+      from: this.#from(),
+      to: this.#state.transaction?.accepted.map(pathText) ?? [],
+      bytes: this.#stream.bytes,
+      upstream: this.#loan?.pool.options.name ?? '',
+      reply: printReply(reply).trimEnd(),
+      seconds: (monotonic() - this.#startedAt) / 1000,
+    });
+  }
+
+  #from(): string {
+    const { transaction } = this.#state;
+    return transaction === undefined ? '' : pathText(transaction.from);
+  }
+
+  /** RFC 3848, RFC 6531 4.3. */
+  #protocol(): string {
+    const { esmtp, transaction } = this.#state;
+    return `${noUtf8(transaction) ? '' : 'UTF8'}${esmtp || !noUtf8(transaction) ? 'ESMTP' : 'SMTP'}`.replace(
+      'UTF8ESMTP',
+      'UTF8SMTP',
+    );
+  }
+
+  #peerNow(): Peer {
+    this.peer.protocol = this.#protocol();
+    return this.peer;
+  }
+
+  #received(): string {
+    return receivedLine({
+      helo: this.peer.helo ?? 'unknown',
+      name: this.peer.name,
+      address: this.peer.address,
+      by: this.#state.settings.hostname,
+      protocol: this.#protocol(),
+      id: `${this.peer.session}.${this.#messages}`,
+      token: this.#service.instanceToken,
+      time: Date.now(),
+    });
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * ESMTP parameters of MAIL and RCPT (RFC 5321 4.1.2, RFC 1870, 6152, 3461, 6531, 4954 5).
+ *
+ *   esmtp-param   = esmtp-keyword [ "=" esmtp-value ]
+ *   esmtp-keyword = ( ALPHA / DIGIT ) *( ALPHA / DIGIT / "-" )
+ *   esmtp-value   = 1*( %d33-60 / %d62-126 )
+ *   xtext         = *( xchar / hexchar ); xchar = %d33-42 / %d44-60 / %d62-126; hexchar = "+" 2HEX   RFC 3461 4
+ */
+import { err, ok, type Result } from '../base/result.js';
+import { isPrintableAscii } from './atext.js';
+import type { Capabilities } from './capabilities.js';
+import { REPLIES, type Reply } from './reply.js';
+
+export interface Param {
+  /** Upper case. */
+  readonly keyword: string;
+  /** In canonical form: upper case where case means nothing, no leading zeros. */
+  readonly value: string | undefined;
+}
+
+export type ParamVerb = 'MAIL' | 'RCPT';
+
+/** RFC 3461 4.4, in characters of xtext. */
+export const MAX_ENVID = 100;
+/** RFC 3461 4.2, in characters of the whole value. */
+export const MAX_ORCPT = 500;
+
+const decodeXtext = (text: string): string | undefined => {
+  if (!/^(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})*$/.test(text)) return undefined;
+  return text.replace(/\+([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+};
+
+/** An xtext that decodes to a line break puts lines into an old MTA's queue file (CVE-2020-28021 and its kin). */
+const isSafeXtext = (text: string): boolean => {
+  const decoded = decodeXtext(text);
+  return decoded !== undefined && decoded !== '' && isPrintableAscii(decoded);
+};
+
+/** The canonical value, or undefined if it is no good. */
+type Read = (value: string) => string | undefined;
+
+const oneOf =
+  (...words: readonly string[]): Read =>
+  (value) => {
+    const upper = value.toUpperCase();
+    return words.includes(upper) ? upper : undefined;
+  };
+
+/** RFC 1870 4: 1*20DIGIT. What no counter can hold is no size. */
+const readSize: Read = (value) => {
+  if (!/^\d{1,20}$/.test(value)) return undefined;
+  const size = Number(value);
+  return Number.isSafeInteger(size) ? String(size) : undefined;
+};
+
+/** RFC 3461 4.1: NEVER stands alone. */
+const readNotify: Read = (value) => {
+  const words = value.toUpperCase().split(',');
+  if (words.length === 1 && words[0] === 'NEVER') return 'NEVER';
+  const known = words.every((word) => word === 'SUCCESS' || word === 'FAILURE' || word === 'DELAY');
+  return known && new Set(words).size === words.length ? words.join(',') : undefined;
+};
+
+/** RFC 3461 4.2: addr-type ";" xtext. */
+const readOrcpt: Read = (value) => {
+  const match = value.length <= MAX_ORCPT ? /^[A-Za-z0-9-]+;(.+)$/.exec(value) : null;
+  return match !== null && isSafeXtext(match[1]!) ? value : undefined;
+};
+
+const NO_VALUE = 'no value';
+
+const READERS: { readonly [V in ParamVerb]: { readonly [keyword: string]: Read | typeof NO_VALUE } } = {
+  MAIL: {
+    SIZE: readSize,
+    BODY: oneOf('7BIT', '8BITMIME'),
+    SMTPUTF8: NO_VALUE,
+    RET: oneOf('FULL', 'HDRS'),
+    ENVID: (value) => (value.length <= MAX_ENVID && isSafeXtext(value) ? value : undefined),
+    // RFC 4954 5: read, so that it is well formed, and then dropped: nobody here vouches for it.
+    AUTH: (value) => (value === '<>' || isSafeXtext(value) ? value : undefined),
+  },
+  RCPT: { NOTIFY: readNotify, ORCPT: readOrcpt },
+};
+
+const readParam = (verb: ParamVerb, word: string): Result<Param, Reply> => {
+  const match = /^([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]+))?$/.exec(word);
+  if (match === null) {
+    // ENVID=a=b is a bad value of a known keyword; `@local.example` is no parameter at all.
+    return err(/^[A-Za-z0-9][A-Za-z0-9-]*=/.test(word) ? REPLIES.badParameterValue : REPLIES.badArgument);
+  }
+  const keyword = match[1]!.toUpperCase();
+  const given = match[2];
+  const readers = READERS[verb];
+  const reader = Object.hasOwn(readers, keyword) ? readers[keyword] : undefined;
+  // RFC 3030 BINARYMIME cannot be had without BDAT.
+  if (reader === undefined || (keyword === 'BODY' && given?.toUpperCase() === 'BINARYMIME'))
+    return err(REPLIES.unknownParameter);
+  if (reader === NO_VALUE)
+    return given === undefined ? ok({ keyword, value: undefined }) : err(REPLIES.badParameterValue);
+  const value = given === undefined ? undefined : reader(given);
+  return value === undefined ? err(REPLIES.badParameterValue) : ok({ keyword, value });
+};
+
+/**
+ * Parses what stands behind the path, each parameter after a space. `AUTH=` is checked and left out of the
+ * result. Errors are replies of the catalogue: 555 unknown, 501 malformed, bad value, or given twice.
+ */
+export const parseParams = (verb: ParamVerb, text: string): Result<readonly Param[], Reply> => {
+  if (text === '') return ok([]);
+  if (!text.startsWith(' ')) return err(REPLIES.badArgument);
+  const params = new Map<string, Param>();
+  for (const word of text.split(' ')) {
+    if (word === '') continue;
+    const param = readParam(verb, word);
+    if (!param.ok) return param;
+    const { keyword } = param.value;
+    if (params.has(keyword)) return err(REPLIES.duplicateParameter);
+    params.set(keyword, param.value);
+  }
+  params.delete('AUTH');
+  return ok([...params.values()]);
+};
+
+const advertised = (verb: ParamVerb, keyword: string, caps: Capabilities): boolean => {
+  switch (`${verb} ${keyword}`) {
+    case 'MAIL SIZE':
+      return caps.size !== undefined;
+    case 'MAIL BODY':
+      return caps.eightBitMime;
+    case 'MAIL SMTPUTF8':
+      return caps.smtpUtf8;
+    case 'MAIL RET':
+    case 'MAIL ENVID':
+    case 'RCPT NOTIFY':
+    case 'RCPT ORCPT':
+      return caps.dsn;
+    default:
+      return false;
+  }
+};
+
+/** True if a client may use the parameter. SIZE always: Sekisho enforces it itself. */
+export const paramAllowed = (verb: ParamVerb, keyword: string, caps: Capabilities): boolean =>
+  (verb === 'MAIL' && keyword === 'SIZE') || advertised(verb, keyword, caps);
+
+/** Those that are printed to this upstream: what it did not advertise it does not hear. */
+export const filterParams = (
+  params: readonly Param[],
+  verb: ParamVerb,
+  caps: Capabilities,
+): readonly Param[] => params.filter(({ keyword }) => advertised(verb, keyword, caps));
+
+/** `KEYWORD` or `KEYWORD=value`. */
+export const printParam = ({ keyword, value }: Param): string =>
+  value === undefined ? keyword : `${keyword}=${value}`;

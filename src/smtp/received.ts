@@ -1,0 +1,47 @@
+/**
+ * The Received line that Sekisho puts before every message (RFC 5321 4.4): what was observed, and the HELO
+ * name as the claim that it is.
+ */
+
+export interface Trace {
+  /** The HELO or EHLO argument; it was parsed, so it holds [A-Za-z0-9._:[\]-] only. */
+  readonly helo: string;
+  /** Forward-confirmed host name, or undefined. */
+  readonly name: string | undefined;
+  /** Canonical IP address of the client. */
+  readonly address: string;
+  readonly by: string;
+  /** RFC 3848 keyword: SMTP, ESMTP, UTF8SMTP … */
+  readonly protocol: string;
+  /** Unique for the message within this instance. */
+  readonly id: string;
+  /** Marks this instance, so that loops are seen. */
+  readonly token: string;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+}
+
+const DAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'] as const;
+const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'] as const;
+
+const two = (n: number): string => (n < 10 ? `0${n}` : String(n));
+
+/** RFC 5322 3.3, in UTC: a proxy's local time zone is nobody's business and not a pure function of the time. */
+export const mailDate = (time: number): string => {
+  const date = new Date(time);
+  const day = `${DAYS[date.getUTCDay()]}, ${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]} ${date.getUTCFullYear()}`;
+  return `${day} ${two(date.getUTCHours())}:${two(date.getUTCMinutes())}:${two(date.getUTCSeconds())} +0000`;
+};
+
+/** Whatever happens upstream of here, no text of another's can break the line. */
+const safe = (text: string): string =>
+  text.replace(/[^A-Za-z0-9._:[\]=/+-]/g, '?').slice(0, 255) || 'unknown';
+
+/** RFC 5321 4.1.3: an IPv6 literal is tagged. */
+const literal = (address: string): string => (address.includes(':') ? `[IPv6:${address}]` : `[${address}]`);
+
+/** The line with its CRLF, folded below 78 octets where names allow; ASCII only. */
+export const receivedLine = (trace: Trace): string =>
+  `Received: from ${safe(trace.helo)} (${safe(trace.name ?? 'unknown')} ${literal(safe(trace.address))})\r\n` +
+  `\tby ${safe(trace.by)} (Sekisho) with ${safe(trace.protocol)} id ${safe(trace.id)}\r\n` +
+  `\t(${safe(trace.token)}); ${mailDate(trace.time)}\r\n`;
