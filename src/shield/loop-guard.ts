@@ -1,0 +1,65 @@
+/**
+ * Mail loops (RFC 5321 6.3): too many Received lines, or too many of this very instance. Looks at the header
+ * section only, as it streams by, and never at what it says of clients or users.
+ */
+
+export interface LoopLimits {
+  /** That many Received lines make a loop (RFC 5321 6.3 wants at least 100 of a final host; a relay in front of one needs far less). */
+  readonly maxReceived: number;
+  /** Marks this instance in its own Received lines. */
+  readonly token: string;
+  /** That many Received lines with the token make a loop. */
+  readonly maxToken: number;
+}
+
+/** Octets of a header line that are looked at; lines are at most 998 long unless the site lets longer ones pass. */
+const MOST_OF_A_LINE = 1_000;
+const LF = 0x0a;
+
+export class LoopGuard {
+  readonly #limits: LoopLimits;
+  readonly #mark: string;
+  #line = '';
+  #header = true;
+  #inReceived = false;
+  #received = 0;
+  #marked = 0;
+
+  constructor(limits: LoopLimits) {
+    this.#limits = limits;
+    this.#mark = `(sekisho-id=${limits.token})`;
+  }
+
+  reset(): void {
+    this.#line = '';
+    this.#header = true;
+    this.#inReceived = false;
+    this.#received = this.#marked = 0;
+  }
+
+  /** Takes the next octets of the message, cut anywhere; all line ends are CRLF. */
+  feed(view: Buffer): 'continue' | 'loop' {
+    let from = 0;
+    while (this.#header && from < view.length) {
+      const lf = view.indexOf(LF, from);
+      const to = lf < 0 ? view.length : lf;
+      if (this.#line.length < MOST_OF_A_LINE) this.#line += view.toString('latin1', from, to);
+      if (lf < 0) return 'continue';
+      if (this.#onLine(this.#line) === 'loop') return 'loop';
+      this.#line = '';
+      from = lf + 1;
+    }
+    return 'continue';
+  }
+
+  #onLine(line: string): 'continue' | 'loop' {
+    if (line === '\r') this.#header = false;
+    else if (/^received[ \t]*:/i.test(line)) {
+      this.#inReceived = true;
+      this.#received += 1;
+    } else if (!/^[ \t]/.test(line)) this.#inReceived = false;
+    if (this.#inReceived && line.includes(this.#mark)) this.#marked += 1;
+    const { maxReceived, maxToken } = this.#limits;
+    return this.#received >= maxReceived || this.#marked >= maxToken ? 'loop' : 'continue';
+  }
+}
