@@ -114,7 +114,7 @@ export type SekishoEvent =
       readonly result: MessageResult;
       readonly from: string;
       readonly to: readonly string[];
-      /** Octets of message data as the client sent them, without the final dot. */
+      /** Octets of message data, without dot-stuffing and the final dot. */
       readonly bytes: number;
       readonly upstream: string;
       /** The reply the client saw: the upstream's own words, which bear its queue id. */

@@ -6,11 +6,11 @@ import type { Note, Peer } from '../base/events.js';
 import type { Ip } from '../base/ip.js';
 import type { Policy } from '../policy/compile.js';
 import { decide } from '../policy/decide.js';
+import { envelopeFacts } from '../policy/envelope.js';
 import type { Facts, Known, Verdict } from '../policy/facts.js';
-import { pathText, senderDomain } from '../smtp/address.js';
+import { pathText } from '../smtp/address.js';
 import type { Path } from '../smtp/path.js';
 import { deferred, relayingDenied, ruleReply } from '../smtp/reply.js';
-import { readings } from '../smtp/routes.js';
 import type { Judgement, Question } from '../smtp/session/events.js';
 import type { ClientNames } from './names.js';
 
@@ -40,8 +40,7 @@ export const factsOf = (
   clientName,
   listener: peer.listener,
   helo: (peer.helo ?? '').toLowerCase(),
-  from: { address: pathText(from).toLowerCase(), domain: senderDomain(from) },
-  to: { address: pathText(to).toLowerCase(), readings: readings(to) },
+  ...envelopeFacts(from, to),
 });
 
 /** The verdict in words for the client. */

@@ -3,7 +3,9 @@
  * What must not pass is found before it is written, and then nothing more of the message is.
  */
 import { LoopGuard } from '../shield/loop-guard.js';
+import { smallerLimit } from '../smtp/capabilities.js';
 import { type DataLimits, DataScanner } from '../smtp/data-scanner.js';
+import { receivedMark } from '../smtp/received.js';
 import { REPLIES, type Reply } from '../smtp/reply.js';
 import { monotonic } from './deadlines.js';
 import type { Limits, Timeouts } from './options.js';
@@ -43,23 +45,26 @@ export class MessageStream {
     this.#timeouts = timeouts;
     this.#maxBytes = limits.messageBytes;
     this.#scanner = new DataScanner(data);
-    this.#guard = new LoopGuard({ maxReceived: limits.hops, token: instanceToken, maxToken: 3 });
+    this.#guard = new LoopGuard({
+      maxReceived: limits.hops,
+      mark: receivedMark(instanceToken),
+      maxMarked: 3,
+    });
   }
 
-  /** Octets of message data so far. */
+  /** Octets of message data so far, without dot-stuffing. */
   get bytes(): number {
     return this.#scanner.bytes;
   }
 
-  begin(target: UpstreamConnection): void {
+  /** `declared`: the client announced octets above 127 (RFC 6152, RFC 6531). */
+  begin(target: UpstreamConnection, declared: boolean): void {
     this.#target = target;
-    this.#scanner.reset();
+    this.#scanner.reset(declared);
     this.#guard.reset();
     this.#refused = undefined;
     // RFC 1870: the smaller of both limits, held while the data streams.
-    const { size } = target.capabilities;
-    const own = this.#limits.messageBytes;
-    this.#maxBytes = size !== undefined && size > 0 && (own === 0 || size < own) ? size : own;
+    this.#maxBytes = smallerLimit(this.#limits.messageBytes, target.capabilities.size);
     this.#startedAt = this.#lastData = monotonic();
     this.#blockedFor = 0;
     this.blocked = false;

@@ -24,6 +24,13 @@ const MOST_NAMES = 4;
 
 const ABSENT = new Set(['ENOTFOUND', 'ENODATA']);
 
+/** RFC 1035 3.5, RFC 3596 2.5. Not `reverse()`, which takes a resolver that fails for a name that is absent. */
+const reverseName = ({ family, text, words }: Ip): string => {
+  if (family === 4) return `${text.split('.').reverse().join('.')}.in-addr.arpa`;
+  const nibbles = words.map((word) => word.toString(16).padStart(8, '0')).join('');
+  return `${[...nibbles].reverse().join('.')}.ip6.arpa`;
+};
+
 export class ClientNames {
   readonly #resolver: Resolver;
   readonly #cache = new Map<string, Cached>();
@@ -54,7 +61,7 @@ export class ClientNames {
   }
 
   async #ask(ip: Ip): Promise<ClientName> {
-    const names = await this.#list(() => this.#resolver.reverse(ip.text));
+    const names = await this.#list(() => this.#resolver.resolvePtr(reverseName(ip)));
     if (!names.known) return names;
     let failure: ClientName | undefined;
     for (const name of names.value.slice(0, MOST_NAMES)) {

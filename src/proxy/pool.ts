@@ -154,14 +154,11 @@ export class Pool implements UpstreamOwner, Ticked {
 
   gone(connection: UpstreamConnection, why: string): void {
     const failedToConnect = this.#connecting.delete(connection);
-    const lent = this.#busy.delete(connection);
+    this.#busy.delete(connection);
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
     if (this.#stopped) return;
     if (failedToConnect) this.#down(why);
-    else if (lent && connection.user !== undefined) {
-      this.#note({ type: 'upstream-fault', upstream: this.options.name, reason: why, during: 'transaction' });
-    }
     this.#connectForWaiting();
   }
 

@@ -9,7 +9,7 @@ import { Service } from './service.js';
 /** How long the start waits for the upstreams' greetings, ms; Sekisho starts without them if it must. */
 const FIRST_PROBE = 3_000;
 
-export class Proxy {
+export class SmtpProxy {
   readonly #options: ProxyOptions;
   readonly #deadlines = new Deadlines();
   readonly #service: Service;

@@ -26,7 +26,9 @@ import type { Service } from './service.js';
 import type { UpstreamUser } from './upstream.js';
 import type { Loan, LoanApplicant } from './upstreams.js';
 
-const noUtf8 = (transaction: Transaction | undefined): boolean => transaction?.utf8 !== true;
+/** The client announced octets above 127 in the message. */
+const declaresEightBit = ({ params }: Transaction): boolean =>
+  params.some(({ keyword, value }) => keyword === 'SMTPUTF8' || value === '8BITMIME');
 
 export class SessionRunner implements Effects, ClientListener, UpstreamUser, LoanApplicant, Ticked, Asker {
   readonly peer: Peer;
@@ -240,7 +242,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     const { transaction, settings } = this.#state;
     this.#lineSince = this.#waitingSince = monotonic();
     const parsed = parseCommand(buffer, start, end, {
-      utf8: !noUtf8(transaction),
+      utf8: transaction?.utf8 === true,
       smtpUtf8Available: settings.capabilities.smtpUtf8,
       leniency: this.#service.leniency,
     });
@@ -345,9 +347,10 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     if (mode === 'discard') return this.#stream.detach();
     this.#messages += 1;
     const connection = this.#loan?.connection;
-    if (connection === undefined) return;
+    const { transaction } = this.#state;
+    if (connection === undefined || transaction === undefined) return;
     connection.beginData(this.#service.received ? this.#received() : '');
-    this.#stream.begin(connection);
+    this.#stream.begin(connection, declaresEightBit(transaction));
   }
 
   endData(): void {
@@ -406,10 +409,8 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   /** RFC 3848, RFC 6531 4.3. */
   #protocol(): string {
     const { esmtp, transaction } = this.#state;
-    return `${noUtf8(transaction) ? '' : 'UTF8'}${esmtp || !noUtf8(transaction) ? 'ESMTP' : 'SMTP'}`.replace(
-      'UTF8ESMTP',
-      'UTF8SMTP',
-    );
+    if (transaction?.utf8 === true) return 'UTF8SMTP';
+    return esmtp ? 'ESMTP' : 'SMTP';
   }
 
   #peerNow(): Peer {

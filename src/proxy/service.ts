@@ -1,7 +1,7 @@
 /** What all sessions of one proxy share. */
 import { randomBytes } from 'node:crypto';
 import type { Note } from '../base/events.js';
-import { offeredKeywords } from '../smtp/capabilities.js';
+import { offeredKeywords, smallerLimit } from '../smtp/capabilities.js';
 import { DEFAULT_LENIENCY, type Leniency } from '../smtp/command.js';
 import type { SessionSettings } from '../smtp/session/state.js';
 import type { Deadlines } from './deadlines.js';
@@ -69,7 +69,7 @@ export class Service {
       hostname: this.#hostname ?? (hostname === '' ? this.upstreams.ownName : hostname),
       capabilities,
       keywords: this.#offered.keywords,
-      messageBytes: largestMessage(messageBytes, capabilities.size),
+      messageBytes: smallerLimit(messageBytes, capabilities.size),
       recipients,
       errors,
       commands,
@@ -82,9 +82,3 @@ export class Service {
     if (this.sessions.size === 0) this.onEmpty();
   }
 }
-
-/** The smaller of two limits of which 0 and undefined mean none. */
-export const largestMessage = (own: number, upstream: number | undefined): number => {
-  if (upstream === undefined || upstream === 0) return own;
-  return own === 0 ? upstream : Math.min(own, upstream);
-};

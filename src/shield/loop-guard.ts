@@ -6,10 +6,10 @@
 export interface LoopLimits {
   /** That many Received lines make a loop (RFC 5321 6.3 wants at least 100 of a final host; a relay in front of one needs far less). */
   readonly maxReceived: number;
-  /** Marks this instance in its own Received lines. */
-  readonly token: string;
-  /** That many Received lines with the token make a loop. */
-  readonly maxToken: number;
+  /** Stands in the Received lines of this very instance. */
+  readonly mark: string;
+  /** That many Received lines with the mark make a loop. */
+  readonly maxMarked: number;
 }
 
 /** Octets of a header line that are looked at; lines are at most 998 long unless the site lets longer ones pass. */
@@ -18,7 +18,6 @@ const LF = 0x0a;
 
 export class LoopGuard {
   readonly #limits: LoopLimits;
-  readonly #mark: string;
   #line = '';
   #header = true;
   #inReceived = false;
@@ -27,7 +26,6 @@ export class LoopGuard {
 
   constructor(limits: LoopLimits) {
     this.#limits = limits;
-    this.#mark = `(sekisho-id=${limits.token})`;
   }
 
   reset(): void {
@@ -58,8 +56,8 @@ export class LoopGuard {
       this.#inReceived = true;
       this.#received += 1;
     } else if (!/^[ \t]/.test(line)) this.#inReceived = false;
-    if (this.#inReceived && line.includes(this.#mark)) this.#marked += 1;
-    const { maxReceived, maxToken } = this.#limits;
-    return this.#received >= maxReceived || this.#marked >= maxToken ? 'loop' : 'continue';
+    if (this.#inReceived && line.includes(this.#limits.mark)) this.#marked += 1;
+    const { maxReceived, maxMarked } = this.#limits;
+    return this.#received >= maxReceived || this.#marked >= maxMarked ? 'loop' : 'continue';
   }
 }

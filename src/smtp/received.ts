@@ -33,6 +33,9 @@ export const mailDate = (time: number): string => {
   return `${day} ${two(date.getUTCHours())}:${two(date.getUTCMinutes())}:${two(date.getUTCSeconds())} +0000`;
 };
 
+/** How the instance's mark stands in its lines; the loop guard looks for it. */
+export const receivedMark = (token: string): string => `(sekisho-id=${token})`;
+
 /** Whatever happens upstream of here, no text of another's can break the line. */
 const safe = (text: string): string =>
   text.replace(/[^A-Za-z0-9._:[\]=/+-]/g, '?').slice(0, 255) || 'unknown';
@@ -44,4 +47,4 @@ const literal = (address: string): string => (address.includes(':') ? `[IPv6:${a
 export const receivedLine = (trace: Trace): string =>
   `Received: from ${safe(trace.helo)} (${safe(trace.name ?? 'unknown')} ${literal(safe(trace.address))})\r\n` +
   `\tby ${safe(trace.by)} (Sekisho) with ${safe(trace.protocol)} id ${safe(trace.id)}\r\n` +
-  `\t(${safe(trace.token)}); ${mailDate(trace.time)}\r\n`;
+  `\t${receivedMark(safe(trace.token))}; ${mailDate(trace.time)}\r\n`;

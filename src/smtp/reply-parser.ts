@@ -35,9 +35,7 @@ const splitEnhanced = (code: number, text: string): [enhanced: string | undefine
   return [match[0].trimEnd(), text.slice(match[0].length)];
 };
 
-const printable = (text: string): string =>
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  text.replace(/\t/g, ' ').replace(/[\x00-\x1f\x7f]/g, '?');
+const printable = (text: string): string => text.replace(/\t/g, ' ').replace(/[\x00-\x1f\x7f]/g, '?');
 
 export class ReplyParser {
   #buffer: Buffer = EMPTY;

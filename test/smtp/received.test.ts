@@ -9,7 +9,7 @@ const TRACE = {
   by: 'mail.local.example',
   protocol: 'ESMTP',
   id: 'abc-1.1',
-  token: 'sekisho-id=0123456789',
+  token: '0123456789',
   time: Date.UTC(2026, 10, 4, 7, 5, 9),
 };
 
