@@ -2,7 +2,7 @@
  * One message on its way: the client's chunks are scanned and streamed upstream as views, with back-pressure.
  * What must not pass is found before it is written, and then nothing more of the message is.
  */
-import { LoopGuard } from '../shield/loop-guard.js';
+import { HeaderGuard } from '../shield/header-guard.js';
 import { smallerLimit } from '../smtp/capabilities.js';
 import { type DataLimits, DataScanner } from '../smtp/data-scanner.js';
 import { receivedMark } from '../smtp/received.js';
@@ -28,7 +28,7 @@ export class MessageStream {
   blocked = false;
 
   readonly #scanner: DataScanner;
-  readonly #guard: LoopGuard;
+  readonly #guard: HeaderGuard;
   readonly #limits: Limits;
   readonly #timeouts: Timeouts;
   #maxBytes: number;
@@ -45,10 +45,11 @@ export class MessageStream {
     this.#timeouts = timeouts;
     this.#maxBytes = limits.messageBytes;
     this.#scanner = new DataScanner(data);
-    this.#guard = new LoopGuard({
+    this.#guard = new HeaderGuard({
       maxReceived: limits.hops,
       mark: receivedMark(instanceToken),
       maxMarked: 3,
+      maxBytes: limits.headerBytes,
     });
   }
 
@@ -136,8 +137,10 @@ export class MessageStream {
 
   readonly #forward = (view: Buffer): void => {
     if (this.#refused !== undefined || this.#target === undefined) return;
+    const finding = this.#guard.feed(view);
     if (this.#maxBytes > 0 && this.#scanner.bytes > this.#maxBytes) this.#refused = REPLIES.tooBig;
-    else if (this.#guard.feed(view) === 'loop') this.#refused = REPLIES.mailLoop;
+    else if (finding === 'loop') this.#refused = REPLIES.mailLoop;
+    else if (finding === 'header-too-long') this.#refused = REPLIES.headerTooLong;
     else if (!this.#target.data(view) && !this.blocked) {
       this.blocked = true;
       this.#blockedAt = monotonic();

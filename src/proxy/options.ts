@@ -27,6 +27,8 @@ export interface Limits {
   readonly commandLineExtended: number;
   /** Least octets a second of message data, averaged over the message after the first 30 s. */
   readonly dataRate: number;
+  /** Octets of a message's header section. */
+  readonly headerBytes: number;
   /** Received lines that make a loop. */
   readonly hops: number;
 }
@@ -42,6 +44,7 @@ export const DEFAULT_LIMITS: Limits = {
   commandLine: 512,
   commandLineExtended: 1_024,
   dataRate: 50,
+  headerBytes: 102_400,
   hops: 25,
 };
 

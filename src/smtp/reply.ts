@@ -104,6 +104,7 @@ export const REPLIES = {
   dataNul: reply(550, '5.6.0', 'NUL octets in message data are not accepted', 'data NUL'),
   dataEightBit: reply(554, '5.6.3', 'Eight-bit data is not accepted without BODY=8BITMIME', '8-bit data'),
   dataLineTooLong: reply(554, '5.6.0', 'Message line longer than 998 octets', 'data line length'),
+  headerTooLong: reply(554, '5.6.0', 'Header section too long', 'header length'),
   mailLoop: reply(554, '5.4.6', 'Too many hops, mail loop detected', 'loop'),
   internal: reply(451, '4.3.0', 'Internal error, try again later', 'internal error'),
 } as const satisfies Record<string, Reply>;

@@ -3,7 +3,7 @@ import t from 'tap';
 import { NO_CAPABILITIES } from '../../src/smtp/capabilities.js';
 import { REPLIES, relayingDenied } from '../../src/smtp/reply.js';
 import type { SessionEvent } from '../../src/smtp/session/events.js';
-import { ESMTP, Recorder, SETTINGS } from '../support/recorder.js';
+import { ESMTP, Recorder } from '../support/recorder.js';
 
 const greeted = (settings = {}): Recorder => {
   const session = new Recorder(settings).open().say('EHLO client.example');
