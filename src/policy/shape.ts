@@ -3,6 +3,9 @@ import type { z } from 'zod';
 import { didYouMean, type KeyPath } from './errors.js';
 import { keysAt } from './schema.js';
 
+/** The keys that may stand where a path leads; undefined where any may. */
+export type KeysAt = (path: KeyPath) => readonly string[] | undefined;
+
 type Issue = z.core.$ZodIssue;
 
 export interface ShapeFault {
@@ -32,10 +35,10 @@ const meantBranch = (branches: readonly (readonly Issue[])[]): readonly Issue[] 
 
 const missingRemedy = ({ message }: Issue): string => (message.startsWith('must ') ? `It ${message}.` : '');
 
-const issueFaults = (issue: Issue, base: KeyPath, root: unknown): readonly ShapeFault[] => {
+const issueFaults = (issue: Issue, base: KeyPath, root: unknown, keys: KeysAt): readonly ShapeFault[] => {
   const path = [...base, ...(issue.path as (string | number)[])];
   if (issue.code === 'unrecognized_keys') {
-    const known = keysAt(path) ?? [];
+    const known = keys(path) ?? [];
     const otherwise = known.length === 0 ? '' : `Keys here: ${known.join(', ')}.`;
     return issue.keys.map((key) => ({
       path: [...path, key],
@@ -58,13 +61,16 @@ const issueFaults = (issue: Issue, base: KeyPath, root: unknown): readonly Shape
   if (issue.code === 'invalid_union') {
     const branch = meantBranch(issue.errors);
     if (branch !== undefined && branch.length > 0)
-      return branch.flatMap((inner) => issueFaults(inner, path, root));
+      return branch.flatMap((inner) => issueFaults(inner, path, root, keys));
   }
   if (valueAt(root, path) === undefined)
     return [{ path, onKey: false, message: 'missing', remedy: missingRemedy(issue) }];
   return [{ path, onKey: false, message: lowerFirst(issue.message), remedy: '' }];
 };
 
-/** All faults of shape in `root`. */
-export const shapeFaults = (error: z.core.$ZodError, root: unknown): readonly ShapeFault[] =>
-  error.issues.flatMap((issue) => issueFaults(issue, [], root));
+/** All faults of shape in `root`; `keys` knows the policy's keys unless told otherwise. */
+export const shapeFaults = (
+  error: z.core.$ZodError,
+  root: unknown,
+  keys: KeysAt = keysAt,
+): readonly ShapeFault[] => error.issues.flatMap((issue) => issueFaults(issue, [], root, keys));

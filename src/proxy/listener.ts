@@ -76,7 +76,7 @@ export class Listener {
     return new Promise((resolve, reject) => {
       const failed = (error: NodeJS.ErrnoException): void => reject(new Error(explain(error, host, port)));
       this.#server.once('error', failed);
-      this.#server.listen({ host, port, backlog: 1024 }, () => {
+      this.#server.listen({ ...(host === '' ? {} : { host }), port, backlog: 1024 }, () => {
         this.#server.off('error', failed);
         this.#server.on('error', (error) =>
           this.#service.note({ type: 'warning', text: `${name}: ${error.message}` }),
@@ -133,7 +133,7 @@ export class Listener {
 }
 
 const explain = (error: NodeJS.ErrnoException, host: string, port: number): string => {
-  const at = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  const at = host === '' ? `port ${port}` : host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
   switch (error.code) {
     case 'EADDRINUSE':
       return `cannot listen on ${at}: another program already does`;

@@ -92,7 +92,7 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
 export interface ListenerOptions {
   /** [a-z0-9-]{1,32}; a metric label and a fact for `listener:`. */
   readonly name: string;
-  /** IP address to bind; `::` takes IPv4 as well. */
+  /** IP address to bind; `::` takes IPv4 as well; '' is all addresses of the host. */
   readonly host: string;
   /** 0 chooses a free port. */
   readonly port: number;
