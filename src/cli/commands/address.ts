@@ -3,8 +3,11 @@ import { describeAddress } from '../../smtp/describe-address.js';
 import type { Reading } from '../../smtp/path.js';
 import { print } from '../output.js';
 
-const readingText = (reading: Reading): string =>
-  'domain' in reading ? `${reading.kind} ${reading.domain}` : reading.kind;
+const readingText = (reading: Reading): string => {
+  if (reading.kind === 'domain') return `${reading.domain} (${reading.via})`;
+  if (reading.kind === 'literal') return `[${reading.ip}] (${reading.via})`;
+  return reading.kind;
+};
 
 const describe = (text: string): { text: string; good: boolean } => {
   const found = describeAddress(text);

@@ -74,10 +74,10 @@ export const demo = async ({ once: onlyOnce }: { once?: boolean }): Promise<void
   const [listening] = await proxy.start();
   const gate = listening?.port ?? 0;
 
-  print(`A legacy MTA that relays for anyone listens on ${mta.host}:${mta.port}. Asked directly:\n`);
+  print(`A legacy MTA that relays for anyone listens on ${mta.host}:${mta.port}. Asked directly:\n\n`);
   await play(mta.port, ['HELO stranger.example', ...RELAY, 'QUIT']);
   print(
-    `\nIt took the bait. Sekisho stands in front of it on 127.0.0.1:${gate}, for ${LOCAL}. Asked there:\n`,
+    `\nIt took the bait. Sekisho stands in front of it on 127.0.0.1:${gate}, for ${LOCAL}. Asked there:\n\n`,
   );
   await play(gate, ['EHLO stranger.example', ...RELAY, HACK, ...MAIL]);
   print('\nThe relay was refused, in both disguises, and the local mail was taken.');
