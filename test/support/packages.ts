@@ -1,0 +1,124 @@
+/**
+ * Real peers from Debian's packages. Those that get along are installed; sendmail and postfix exclude one
+ * another, so they are unpacked into a cache. Without root and apt there is a reason to skip, which is printed.
+ */
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+
+const CACHE = path.join(os.tmpdir(), 'sekisho-test-packages');
+
+const run = (file: string, args: readonly string[], cwd?: string): string =>
+  execFileSync(file, args, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    ...(cwd === undefined ? {} : { cwd }),
+  });
+
+const found = (command: string): boolean => {
+  try {
+    run('sh', ['-c', `command -v ${command}`]);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+/** Why packages cannot be had here, or undefined. */
+export const noPackages = (): string | undefined => {
+  if (process.getuid?.() !== 0) return 'needs root to get Debian packages';
+  return found('apt-get') ? undefined : 'needs apt to get Debian packages';
+};
+
+/** One at a time over all test processes: apt has but one lock, and waits for none. */
+const locked = async <T>(work: () => T): Promise<T> => {
+  mkdirSync(CACHE, { recursive: true });
+  const lock = path.join(CACHE, 'lock');
+  for (let tries = 0; ; tries += 1) {
+    try {
+      mkdirSync(lock);
+      break;
+    } catch (error) {
+      // Somebody who was killed holding it must not stop everybody for ever.
+      if (tries > 1_200) throw error;
+      if (tries === 1_199) rmdirSync(lock);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+  try {
+    return work();
+  } finally {
+    rmdirSync(lock);
+  }
+};
+
+let updated = false;
+const update = (): void => {
+  if (!updated) run('apt-get', ['update', '-qq']);
+  updated = true;
+};
+
+/** Installs packages whose commands are missing: `command` or `command=package`. */
+export const install = (commands: readonly string[]): Promise<void> =>
+  locked(() => {
+    const missing = commands
+      .map((each) => each.split('=') as [string, string?])
+      .filter(([command]) => !found(command))
+      .map(([command, name]) => name ?? command);
+    if (missing.length === 0) return;
+    update();
+    run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing]);
+  });
+
+const installed = (name: string): boolean => {
+  try {
+    return run('dpkg-query', ['-s', name]).includes('Status: install ok installed');
+  } catch {
+    return false;
+  }
+};
+
+/** The libraries that a package needs and this host lacks. */
+const libraries = (name: string): string[] =>
+  [...run('apt-cache', ['depends', name]).matchAll(/^ +(?:Pre)?Depends: (lib\S+)$/gm)]
+    .map((match) => match[1] ?? '')
+    .filter((each) => !installed(each));
+
+/** Unpacks packages, with the libraries that `main` needs, into a folder of the cache, and returns it. */
+export const unpack = (main: string, others: readonly string[] = []): Promise<string> =>
+  locked(() => {
+    const root = path.join(CACHE, main);
+    if (existsSync(path.join(root, 'done'))) return root;
+    mkdirSync(root, { recursive: true });
+    update();
+    run('apt-get', ['download', '-qq', main, ...others, ...libraries(main)], root);
+    for (const file of readdirSync(root).filter((each) => each.endsWith('.deb')))
+      run('dpkg', ['-x', file, '.'], root);
+    writeFileSync(path.join(root, 'done'), '');
+    return root;
+  });
+
+/** Where an unpacked tree keeps its shared libraries. */
+export const libraryPath = (root: string): string => {
+  const folders = ['usr/lib', 'lib'].flatMap((each) => {
+    const base = path.join(root, each);
+    if (!existsSync(base)) return [];
+    const inner = readdirSync(base).filter((name) => /-linux-gnu/.test(name) || name === 'postfix');
+    return inner.map((name) => path.join(base, name));
+  });
+  return folders.join(':');
+};
+
+/** A port that is free just now, for peers that cannot choose one themselves. */
+export const freePort = (): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const server = net.createServer();
+    server.once('error', reject);
+    server.listen({ host: '127.0.0.1', port: 0 }, () => {
+      const { port } = server.address() as net.AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
