@@ -20,9 +20,6 @@ export interface StreamOutcome {
   end: number | undefined;
 }
 
-/** The data rate is judged only after this many ms. */
-const RATE_GRACE = 30_000;
-
 export class MessageStream {
   /** The upstream takes no more at present. */
   blocked = false;
@@ -115,7 +112,8 @@ export class MessageStream {
     if (this.blocked) return undefined;
     if (now - this.#lastData >= this.#timeouts.dataBlock) return REPLIES.dataTimeout;
     const spent = now - this.#startedAt - this.#blockedFor;
-    if (spent > RATE_GRACE && (this.bytes * 1000) / spent < this.#limits.dataRate) return REPLIES.dataTooSlow;
+    if (spent > this.#timeouts.dataRateGrace && (this.bytes * 1000) / spent < this.#limits.dataRate)
+      return REPLIES.dataTooSlow;
     // A message that is thrown away anyway may not go on for ever.
     const aimless = this.#target === undefined && now - sessionStart >= this.#timeouts.session;
     return aimless ? REPLIES.sessionTimeout : undefined;

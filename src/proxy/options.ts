@@ -25,7 +25,7 @@ export interface Limits {
   /** Octets of a command line with CRLF (RFC 5321 4.5.3.1.4) without and with extensions. */
   readonly commandLine: number;
   readonly commandLineExtended: number;
-  /** Least octets a second of message data, averaged over the message after the first 30 s. */
+  /** Least octets a second of message data, averaged over the message; judged after `dataRateGrace`. */
   readonly dataRate: number;
   /** Octets of a message's header section. */
   readonly headerBytes: number;
@@ -56,6 +56,8 @@ export interface Timeouts {
   readonly command: number;
   /** Client: between two blocks of message data. */
   readonly dataBlock: number;
+  /** Client: a message's first time, in which its data rate is not judged. */
+  readonly dataRateGrace: number;
   /** Client: a session's length; looked at between transactions. */
   readonly session: number;
   readonly upstreamConnect: number;
@@ -77,6 +79,7 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
   idle: 300_000,
   command: 60_000,
   dataBlock: 180_000,
+  dataRateGrace: 30_000,
   session: 3_600_000,
   upstreamConnect: 30_000,
   upstreamGreeting: 300_000,
