@@ -19,6 +19,12 @@ export interface HeaderLimits {
 const MOST_OF_A_LINE = 1_000;
 const LF = 0x0a;
 
+/**
+ * A field (RFC 5322 2.2), a folded line, or the line that mbox files begin a message with. Anything else ends the
+ * header section for old servers too, with or without an empty line.
+ */
+const HEADER_LINE = /^(?:[!-9;-~]+[ \t]*:|[ \t]|>?From )/;
+
 export type HeaderFinding = 'continue' | 'loop' | 'header-too-long';
 
 export class HeaderGuard {
@@ -59,7 +65,7 @@ export class HeaderGuard {
   }
 
   #onLine(line: string): HeaderFinding {
-    if (line === '\r') this.#header = false;
+    if (!HEADER_LINE.test(line)) this.#header = false;
     else if (/^received[ \t]*:/i.test(line)) {
       this.#inReceived = true;
       this.#received += 1;

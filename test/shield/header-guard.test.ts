@@ -21,6 +21,8 @@ t.test('mail loops', async (t) => {
   all(`${own.repeat(2)}Subject: (sekisho-id=me)\r\n\r\n`, 'continue', 'twice through here, and a subject');
   all(`${own.repeat(3)}\r\n`, 'loop', 'three times through here');
   all(`${own.repeat(3).replaceAll('=me', '=you')}\r\n`, 'continue', 'three times through another one');
+  all(`plain text\r\n${hop.repeat(9)}`, 'continue', 'a line that is no field ends the header');
+  all(`From a@b.example\r\n${hop.repeat(4)}`, 'loop', 'but not the line of an mbox file');
   all(`Received-SPF: x\r\n${'X-Received: x\r\n'.repeat(5)}`, 'continue', 'other fields');
 });
 
@@ -32,5 +34,7 @@ t.test('a header section too long', async (t) => {
     });
   const message = 'A: 1\r\nB: 2\r\n\r\nand a body that does not count\r\n';
   for (const found of verdict(message, 14)) t.equal(found, 'fits', 'at the limit');
+  const bare = `just text, ${'x'.repeat(50)}\r\n`.repeat(50);
+  for (const found of verdict(bare, 1_000)) t.equal(found, 'fits', 'a message without a header has none');
   for (const found of verdict(message, 13)) t.equal(found, 'too long', 'one past it');
 });
