@@ -295,3 +295,49 @@ rules:
   t.match(await ask(observing, 'x@bad.example', 'y@victim.example'), /^250/);
   t.match(observing.sekisho.of('decision'), [{ verdict: 'deny', rule: 'go away', enforced: false }]);
 });
+
+t.test('a transaction keeps the policy with which it began; the next one has the new', async (t) => {
+  const to = (domain: string) => policyOf(`version: 1\nrules: [{ name: x, allow: { to: ${domain} } }]\n`);
+  const { greet, sekisho } = await house(t, { policy: to('old.example') });
+  const client = await greet();
+  await client.say('MAIL FROM:<a@b.example>');
+  sekisho.proxy.setPolicy(to('new.example'), false);
+  t.equal(codeOf(await client.say('RCPT TO:<a@old.example>')), 250);
+  t.equal(codeOf(await client.say('RCPT TO:<a@new.example>')), 550);
+  await client.say('RSET');
+  await client.say('MAIL FROM:<a@b.example>');
+  t.equal(codeOf(await client.say('RCPT TO:<a@old.example>')), 550);
+  t.equal(codeOf(await client.say('RCPT TO:<a@new.example>')), 250);
+});
+
+t.test('a body that comes between DATA and 354 ends the session', async (t) => {
+  const { greet, mta } = await house(
+    t,
+    {},
+    { script: (step) => (step === 'DATA' ? { delay: 300 } : undefined) },
+  );
+  const client = await greet();
+  await client.say('MAIL FROM:<a@b.example>');
+  await client.say('RCPT TO:<bob@local.example>');
+  client.send('DATA\r\n');
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  client.send('Subject: x\r\n\r\nx\r\n.\r\n');
+  t.match(await client.reply(), /^421 4\.5\.1/);
+  await client.end();
+  t.equal(mta.messages.length, 0);
+});
+
+t.test('a client that reads no replies gets no further work done', async (t) => {
+  const { greet, sekisho } = await house(t, { limits: { idleCommands: 1e9, commands: 1e9 } });
+  const client = await greet();
+  client.socket.pause();
+  const block = Buffer.from('RSET\r\n'.repeat(10_000));
+  for (let i = 0; i < 300; i += 1) client.socket.write(block);
+  let before = -1;
+  while (before !== sekisho.events.length) {
+    before = sekisho.events.length;
+    await new Promise((resolve) => setTimeout(resolve, 400));
+  }
+  t.ok(before < 1_000_000, `${before} of 3,000,000 commands were answered`);
+  client.destroy();
+});

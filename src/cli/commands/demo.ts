@@ -89,8 +89,8 @@ export const demo = async ({ once: onlyOnce }: { once?: boolean }): Promise<void
 Try it yourself, for example with
 
   nc -C 127.0.0.1 ${gate}        (or: telnet 127.0.0.1 ${gate})
-  curl -s smtp://127.0.0.1:${gate} --mail-from x@spam.example --mail-rcpt y@victim.example -T README.md
-  curl -s smtp://127.0.0.1:${gate} --mail-from x@spam.example --mail-rcpt you@${LOCAL} -T README.md
+  curl -s --crlf smtp://127.0.0.1:${gate} --mail-from x@spam.example --mail-rcpt y@victim.example -T README.md
+  curl -s --crlf smtp://127.0.0.1:${gate} --mail-from x@spam.example --mail-rcpt you@${LOCAL} -T README.md
 
 The first curl is refused (exit code 55), the second delivers. Then put it before your own server:
 
