@@ -408,7 +408,7 @@ t.test('a rule reported as out of reach is never the one that decides', async (t
         second.includes('shadow: true')
       );
     }),
-    { numRuns: 600 },
+    { numRuns: 2_400 },
   );
   t.ok(hidden > 10, `${hidden} hidden rules`);
 });

@@ -20,9 +20,6 @@ import type { SessionState } from './state.js';
 
 type Event<T extends SessionEvent['type']> = Extract<SessionEvent, { type: T }>;
 
-/** True when the machine takes the next command of the client. */
-export const takesCommands = (state: SessionState): boolean => state.phase === 'command';
-
 export const step = (state: SessionState, event: SessionEvent, out: Effects): void => {
   if (state.phase === 'closed') return;
   switch (event.type) {
