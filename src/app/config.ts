@@ -19,6 +19,7 @@ import {
   type ProxyOptions,
   type UpstreamOptions,
 } from '../proxy/options.js';
+import { readMaterial, type TlsMaterial } from '../proxy/tls.js';
 import {
   type ConfigInput,
   ConfigSchema,
@@ -151,7 +152,7 @@ const values = (section: Readonly<Record<string, unknown>> | undefined): Record<
     ]),
   );
 
-const listenerOptions = (given: ListenInput, index: number): ListenerOptions => ({
+const listenerOptions = (given: ListenInput, index: number, certified: boolean): ListenerOptions => ({
   name: given.name ?? (index === 0 ? 'mx' : `mx${index + 1}`),
   host: given.host ?? '',
   port: given.port,
@@ -161,6 +162,8 @@ const listenerOptions = (given: ListenInput, index: number): ListenerOptions => 
     eightBit: given.eight_bit ?? DEFAULT_DATA.eightBit,
     bareLf: given.bare_lf ?? DEFAULT_DATA.bareLf,
   },
+  tls: given.tls ?? (certified ? 'starttls' : 'none'),
+  tlsFloor: given.tls_floor ?? '1.2',
 });
 
 const upstreamOptions = ({
@@ -228,6 +231,37 @@ export const renderFailedTest = (
   return `${path}:${line}:${column}: test "${name}" failed: expected ${wanted}, got ${was} (${reason})`;
 };
 
+/** Reads the certificates with their keys; the paths are relative to the configuration file. */
+const certificates = (
+  config: ConfigInput,
+  source: Source | undefined,
+  files: Files,
+  faults: string[],
+): TlsMaterial[] =>
+  (config.tls === undefined ? [] : [config.tls].flat()).flatMap(({ cert, key }) => {
+    const paths = [cert, key].map((each) => source?.resolve(each) ?? each);
+    const texts = paths.map((each) => files.read(each));
+    for (const [i, text] of texts.entries())
+      if (!text.ok) faults.push(`${paths[i]}: cannot read it: ${text.error}.`);
+    const [certText, keyText] = texts;
+    if (certText?.ok !== true || keyText?.ok !== true) return [];
+    const material = readMaterial(certText.value, keyText.value);
+    if (material.ok) return [material.value];
+    faults.push(`${paths.join(', ')}: ${material.error}.`);
+    return [];
+  });
+
+/** Certificates that have expired, or will within two weeks, in words for the log. */
+export const expiryWarnings = (materials: readonly TlsMaterial[], now: number): string[] =>
+  materials.flatMap(({ names, expires }) => {
+    const days = Math.floor((expires - now) / 86_400_000);
+    if (days >= 14) return [];
+    const when = new Date(expires).toISOString().slice(0, 10);
+    return [
+      `the certificate for ${names.join(', ')} ${days < 0 ? `EXPIRED on ${when}: clients will refuse it` : `expires on ${when}`}`,
+    ];
+  });
+
 /** Marks the Received lines of this instance, the same after every restart. */
 const tokenOf = (listeners: readonly ListenerOptions[], upstreams: readonly UpstreamOptions[]): string =>
   createHash('sha256')
@@ -268,7 +302,12 @@ export const loadSetup = (flags: Flags): Result<Setup, Faults> => {
       'no upstream: say where the mail server listens, --upstream HOST:PORT or upstream: in the file.',
     );
   }
-  const listeners = listen.map(listenerOptions);
+  const materials = certificates(config, source, files, faults);
+  const listeners = listen.map((each, i) => listenerOptions(each, i, config.tls !== undefined));
+  for (const { name, tls } of listeners) {
+    if (tls !== 'none' && config.tls === undefined)
+      faults.push(`listener ${name}: tls: ${tls} needs a certificate. Add tls: { cert: FILE, key: FILE }.`);
+  }
   for (const name of duplicates(listeners.map((each) => each.name)))
     faults.push(`two listeners are called "${name}".`);
   const upstreams = upstream.map(upstreamOptions);
@@ -293,6 +332,7 @@ export const loadSetup = (flags: Flags): Result<Setup, Faults> => {
       limits: { ...DEFAULT_LIMITS, ...values(config.limits) },
       timeouts: { ...DEFAULT_TIMEOUTS, ...values(config.timeouts) },
       resolvers: config.resolvers ?? [],
+      tls: materials,
     },
     log: { format: format ?? config.log?.format ?? 'json', level: level ?? config.log?.level ?? 'info' },
     drain: milliseconds(config.drain ?? '') ?? DEFAULT_DRAIN,

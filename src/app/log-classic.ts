@@ -48,6 +48,10 @@ export const classicText = (event: SekishoEvent): string => {
         `to=${event.to.map((to) => `<${to}>`).join(',')} nrcpt=${event.to.length} size=${event.bytes} ` +
         `relay=${event.upstream} delay=${event.seconds.toFixed(2)} reply="${oneLine(event.reply)}"`
       );
+    case 'tls-handshake':
+      return event.result === 'ok'
+        ? `TLS from unknown[${event.address}]: ${event.version ?? ''} with ${event.cipher ?? ''}`
+        : `warning: unknown[${event.address}]: TLS handshake failed: ${event.reason ?? ''}`;
     case 'framing-fault':
       return `warning: ${host(event.peer)}: framing fault: ${event.kind}`;
     case 'limit-exceeded':

@@ -18,6 +18,8 @@ export const levelOf = (event: SekishoEvent): LogLevel => {
       return event.enforced || event.verdict === 'allow' ? 'debug' : 'info';
     case 'recipient':
       return event.result === 'accepted' ? 'debug' : 'info';
+    case 'tls-handshake':
+      return event.result === 'ok' ? 'debug' : 'info';
     case 'connection-refused':
     case 'framing-fault':
     case 'limit-exceeded':

@@ -4,21 +4,23 @@
  */
 import { unwatchFile, watchFile } from 'node:fs';
 import type { Note } from '../base/events.js';
-import type { Policy } from '../policy/compile.js';
-import { type Flags, loadSetup, type Setup } from './config.js';
+import { expiryWarnings, type Flags, loadSetup, type Setup } from './config.js';
 
 /** Milliseconds between looks at the files, and of quiet before a change is believed to be complete. */
 const INTERVAL = 1_000;
 const QUIET = 300;
 
 /** What only a restart changes. */
-const fixed = ({ proxy: { policy: _, observe: __, ...rest }, log, drain }: Setup): string =>
+const fixed = ({ proxy: { policy: _, observe: __, tls: ___, ...rest }, log, drain }: Setup): string =>
   JSON.stringify([rest, log, drain]);
+
+/** Puts in force what a reload can change. */
+export type Apply = (changed: Pick<Setup['proxy'], 'policy' | 'observe' | 'tls'>) => void;
 
 export class Reloader {
   readonly #flags: Flags;
   readonly #first: string;
-  readonly #apply: (policy: Policy, observe: boolean) => void;
+  readonly #apply: Apply;
   readonly #note: Note;
   #watched: readonly string[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -27,7 +29,7 @@ export class Reloader {
     this.#timer = setTimeout(() => this.reload(), QUIET);
   };
 
-  constructor(flags: Flags, setup: Setup, apply: (policy: Policy, observe: boolean) => void, note: Note) {
+  constructor(flags: Flags, setup: Setup, apply: Apply, note: Note) {
     this.#flags = flags;
     this.#first = fixed(setup);
     this.#apply = apply;
@@ -44,7 +46,8 @@ export class Reloader {
     }
     const { proxy, files } = setup.value;
     this.#watch(files);
-    this.#apply(proxy.policy, proxy.observe);
+    this.#apply(proxy);
+    for (const text of expiryWarnings(proxy.tls, Date.now())) this.#note({ type: 'warning', text });
     this.#note({ type: 'reload', ok: true, policy: this.#name });
     if (fixed(setup.value) !== this.#first) {
       this.#note({

@@ -20,6 +20,8 @@ export interface Peer {
   helo: string | undefined;
   /** As RFC 3848 names it: SMTP or ESMTP, with S and A where they apply; `UTF8…` for SMTPUTF8. */
   protocol: string;
+  /** TLS version in force, such as `TLSv1.3`. */
+  tls?: string;
 }
 
 export type VerdictKind = 'allow' | 'deny' | 'defer';
@@ -120,6 +122,16 @@ export type SekishoEvent =
       /** The reply the client saw: the upstream's own words, which bear its queue id. */
       readonly reply: string;
       readonly seconds: number;
+    }
+  | {
+      readonly type: 'tls-handshake';
+      readonly listener: string;
+      readonly address: string;
+      readonly result: 'ok' | 'failed';
+      /** Negotiated; absent when it failed. */
+      readonly version?: string;
+      readonly cipher?: string;
+      readonly reason?: string;
     }
   | { readonly type: 'framing-fault'; readonly peer: Peer; readonly kind: FramingFaultKind }
   | { readonly type: 'limit-exceeded'; readonly peer: Peer; readonly limit: string }

@@ -113,6 +113,14 @@ program
   .option('--client-name <name>', 'confirmed host name of the client; without it: not known')
   .option('--listener <name>', 'listener the client connected to', 'mx')
   .option('--helo <name>', 'HELO or EHLO argument', '')
+  .addOption(
+    new Option('--tls <version>', 'TLS version in force; without it: clear text').choices([
+      '1.0',
+      '1.1',
+      '1.2',
+      '1.3',
+    ]),
+  )
   .option('--json', 'for programs')
   .action(explainCommand);
 

@@ -42,8 +42,16 @@ const judged = (
   if ('refused' in from) return { kind: 'deny', rule: undefined, why: from.refused };
   const to = readAddress('recipient', test.to);
   if ('refused' in to) return { kind: 'deny', rule: undefined, why: to.refused };
-  const { client, clientName, listener, helo } = test;
-  return decide(policy, { client, clientName, listener, helo, ...envelopeFacts(from.path, to.path) });
+  const { client, clientName, listener, helo, tls } = test;
+  const secure = tls === undefined ? {} : { tls };
+  return decide(policy, {
+    client,
+    clientName,
+    listener,
+    helo,
+    ...secure,
+    ...envelopeFacts(from.path, to.path),
+  });
 };
 
 /** Runs every test of the policy, in the order of the file. */

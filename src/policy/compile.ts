@@ -37,6 +37,8 @@ export interface CompiledTest {
   readonly clientName: Known<string | undefined>;
   readonly listener: string;
   readonly helo: string;
+  /** As in the facts. */
+  readonly tls: string | undefined;
   /** As written: without or with angle brackets. */
   readonly from: string;
   readonly to: string;
@@ -191,6 +193,7 @@ const compileTest = (
     clientName,
     listener,
     helo: helo.toLowerCase(),
+    tls: input.tls === undefined ? undefined : `TLSv${input.tls}`,
     from,
     to,
     expect,

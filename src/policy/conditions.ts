@@ -15,6 +15,7 @@ import {
   fromCondition,
   heloCondition,
   listenerCondition,
+  tlsCondition,
   toCondition,
 } from './match.js';
 import type { ConditionKey, ConditionsInput, Verb } from './schema.js';
@@ -29,6 +30,7 @@ export const SUPPLIED_FACTS: ReadonlySet<ConditionKey> = new Set([
   'client_name',
   'listener',
   'helo',
+  'tls',
   'from',
   'to',
 ]);
@@ -36,7 +38,6 @@ export const SUPPLIED_FACTS: ReadonlySet<ConditionKey> = new Set([
 const NEEDS: Readonly<Partial<Record<ConditionKey, string>>> = {
   login: 'a login',
   window: 'a window (POP-before-SMTP)',
-  tls: 'the state of TLS',
   listed: 'DNS blocklists',
 };
 
@@ -44,7 +45,8 @@ const NEEDS: Readonly<Partial<Record<ConditionKey, string>>> = {
 export type Operand =
   | { readonly kind: 'networks'; readonly lists: readonly Networks[] }
   | { readonly kind: 'domains'; readonly lists: readonly Domains[]; readonly nullSender: boolean }
-  | { readonly kind: 'names'; readonly names: ReadonlySet<string> };
+  | { readonly kind: 'names'; readonly names: ReadonlySet<string> }
+  | { readonly kind: 'tls'; readonly wanted: boolean | string };
 
 export interface CompiledCondition {
   readonly condition: Condition;
@@ -155,6 +157,9 @@ export const compileConditions = (
     else conditions.push(compiled);
   };
   if (input.listener !== undefined) keep(builder.listener(input.listener));
+  if (input.tls !== undefined) {
+    keep({ condition: tlsCondition(input.tls), operand: { kind: 'tls', wanted: input.tls } });
+  }
   if (input.client !== undefined) keep(builder.client(input.client));
   for (const key of ['helo', 'from', 'to', 'client_name'] as const) {
     const given = input[key];

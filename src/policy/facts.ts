@@ -16,6 +16,8 @@ export interface Facts {
   /** The forward-confirmed name of the client; value `undefined` when it has none. */
   readonly clientName: Known<string | undefined>;
   readonly listener: string;
+  /** TLS version in force, such as `TLSv1.3`; absent in clear text. */
+  readonly tls?: string;
   /** HELO or EHLO argument, `''` before it. */
   readonly helo: string;
   /** Domain of MAIL FROM in A-label form and the whole address lower-cased; both '' for `<>`. */

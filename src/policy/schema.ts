@@ -67,7 +67,12 @@ const Conditions = z.strictObject(
     to: words('Recipients: domain lists, domains, mailboxes, address literals.').optional(),
     login: words('Not yet available.').optional(),
     window: words('Not yet available.').optional(),
-    tls: z.union([z.boolean(), nonEmpty]).describe('Not yet available.').optional(),
+    tls: z
+      .union([z.boolean(), z.enum(['1.0', '1.1', '1.2', '1.3'])], {
+        error: 'must be true, false, or a least version: "1.2" or "1.3"',
+      })
+      .describe('Whether the connection is under TLS, or the least version of it.')
+      .optional(),
     listed: words('Not yet available.').optional(),
   },
   { error: 'must be a map of conditions; {} means always' },
@@ -123,6 +128,10 @@ const Test = z.strictObject(
     to: text.describe('An address without brackets.'),
     listener: text.optional(),
     helo: text.optional(),
+    tls: z
+      .enum(['1.0', '1.1', '1.2', '1.3'], { error: 'must be a version: "1.2" or "1.3"' })
+      .describe('The TLS version in force; absent in clear text.')
+      .optional(),
     client_name: text
       .describe('Confirmed name; the word "unknown" when it could not be looked up.')
       .optional(),

@@ -68,6 +68,12 @@ const domainsCover = (earlier: readonly Domains[], later: readonly Domains[]): b
       earlier.includes(list) || list.entries.every((entry) => earlier.some(({ set }) => set.covers(entry))),
   );
 
+const tlsCovers = (earlier: boolean | string, later: boolean | string): boolean => {
+  if (earlier === later) return true;
+  if (typeof later !== 'string') return false;
+  return earlier === true || (typeof earlier === 'string' && Number(earlier) <= Number(later));
+};
+
 /** True if all that fulfils `later` fulfils `earlier` too. */
 const covers = (earlier: Operand, later: Operand): boolean => {
   if (earlier.kind === 'networks' && later.kind === 'networks')
@@ -80,6 +86,7 @@ const covers = (earlier: Operand, later: Operand): boolean => {
     return (earlier.nullSender || !later.nullSender) && domainsCover(earlier.lists, later.lists);
   if (earlier.kind === 'names' && later.kind === 'names')
     return [...later.names].every((name) => earlier.names.has(name));
+  if (earlier.kind === 'tls' && later.kind === 'tls') return tlsCovers(earlier.wanted, later.wanted);
   return false;
 };
 

@@ -4,13 +4,14 @@
  * reset (RFC 1122 4.2.2.13 as it is met in practice: unread input at close makes the kernel send RST).
  */
 import type net from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { monotonic } from './deadlines.js';
 
 export interface ClientListener {
   /** There is input, or room for output again, or the client ended its side. */
   clientActive(): void;
   /** The connection broke; nothing can be said any more. */
-  clientBroken(): void;
+  clientBroken(why: string): void;
   /** The socket is closed for good: called exactly once, last. */
   clientClosed(): void;
 }
@@ -26,7 +27,7 @@ export class ClientConnection {
   ended = false;
   bytesIn = 0;
 
-  readonly #socket: net.Socket;
+  #socket: net.Socket;
   readonly #listener: ClientListener;
   readonly #input: Buffer[] = [];
   #output = '';
@@ -38,10 +39,29 @@ export class ClientConnection {
     this.#socket = socket;
     this.#listener = listener;
     socket.setNoDelay(true);
+    this.#attach(socket);
+  }
+
+  /**
+   * Goes on over TLS. `wrap` makes the TLS side; `done` hears when it is in force, and hears nothing when the
+   * handshake fails: then the connection breaks.
+   */
+  secure(wrap: (socket: net.Socket) => TLSSocket, done: (secured: TLSSocket) => void): void {
+    const clear = this.#socket;
+    for (const event of ['data', 'end', 'drain', 'error', 'close']) clear.removeAllListeners(event);
+    // What goes wrong on it is told by the TLS socket as well.
+    clear.on('error', () => {});
+    const secured = wrap(clear);
+    this.#socket = secured;
+    this.#attach(secured);
+    secured.once('secure', () => done(secured));
+  }
+
+  #attach(socket: net.Socket): void {
     socket.on('data', (chunk) => this.#onData(chunk));
     socket.on('end', () => this.#onEnd());
     socket.on('drain', () => this.#listener.clientActive());
-    socket.on('error', () => this.#onBroken());
+    socket.on('error', (error) => this.#onBroken(error.message));
     socket.on('close', () => this.#onClose());
   }
 
@@ -116,11 +136,11 @@ export class ClientConnection {
     else this.#listener.clientActive();
   }
 
-  #onBroken(): void {
+  #onBroken(why = 'the client closed the connection'): void {
     this.#closing = true;
     this.#input.length = 0;
     this.#socket.destroy();
-    this.#listener.clientBroken();
+    this.#listener.clientBroken(why);
   }
 
   #onClose(): void {

@@ -39,6 +39,7 @@ export const factsOf = (
   client,
   clientName,
   listener: peer.listener,
+  ...(peer.tls === undefined ? {} : { tls: peer.tls }),
   helo: (peer.helo ?? '').toLowerCase(),
   ...envelopeFacts(from, to),
 });

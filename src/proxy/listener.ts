@@ -62,6 +62,8 @@ export class Listener {
   readonly #admission: Admission;
   readonly #server: net.Server;
   #draining = false;
+  /** Connections that are no sessions yet. */
+  readonly #handshakes = new Set<net.Socket>();
 
   constructor(service: Service, options: ListenerOptions, admission: Admission) {
     this.#service = service;
@@ -93,6 +95,7 @@ export class Listener {
   close(): void {
     this.#draining = true;
     this.#server.close();
+    for (const socket of this.#handshakes) socket.destroy();
   }
 
   #accept(socket: net.Socket): void {
@@ -103,6 +106,40 @@ export class Listener {
     const refused = this.#draining ? 'shutdown' : this.#admission.enter(key);
     if (refused !== undefined) return this.#refuse(socket, ip, refused);
     socket.once('close', () => this.#admission.leave(key));
+    if (this.#options.tls === 'implicit') this.#handshake(socket, ip);
+    else this.#begin(socket, ip).open();
+  }
+
+  /** RFC 8314 3.3: TLS comes first, and a client that does not finish it in time was never here. */
+  #handshake(socket: net.Socket, ip: Ip): void {
+    const { name, tlsFloor } = this.#options;
+    const { tls, timeouts, note } = this.#service;
+    const secured = tls.wrap(socket, tlsFloor);
+    const failed = (reason: string): void => {
+      note({ type: 'tls-handshake', listener: name, address: ip.text, result: 'failed', reason });
+      secured.destroy();
+      socket.destroy();
+    };
+    const timer = setTimeout(() => failed('no handshake within the deadline'), timeouts.tlsHandshake);
+    this.#handshakes.add(socket);
+    const onError = (error: Error): void => failed(error.message);
+    secured.once('error', onError);
+    secured.once('close', () => {
+      clearTimeout(timer);
+      this.#handshakes.delete(socket);
+      socket.destroy();
+    });
+    secured.once('secure', () => {
+      clearTimeout(timer);
+      this.#handshakes.delete(socket);
+      secured.off('error', onError);
+      const runner = this.#begin(secured, ip);
+      runner.secured(secured);
+      runner.open();
+    });
+  }
+
+  #begin(socket: net.Socket, ip: Ip): SessionRunner {
     const peer: Peer = {
       session: this.#service.nextSessionId(),
       listener: this.#options.name,
@@ -114,10 +151,10 @@ export class Listener {
     };
     const { limits, timeouts, instanceToken } = this.#service;
     const stream = new MessageStream(this.#options.data, limits, timeouts, instanceToken);
-    const runner = new SessionRunner(this.#service, socket, peer, ip, stream);
+    const runner = new SessionRunner(this.#service, socket, peer, ip, stream, this.#options);
     this.#service.sessions.add(runner);
     this.#service.note({ type: 'connect', peer });
-    runner.open();
+    return runner;
   }
 
   /** 421 sent, not silence (RFC 5321 3.8); the socket does not wait for the client's leave. */

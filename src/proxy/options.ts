@@ -5,6 +5,7 @@
 import type { Note } from '../base/events.js';
 import type { Policy } from '../policy/compile.js';
 import type { DataLimits } from '../smtp/data-scanner.js';
+import type { TlsFloor, TlsMaterial } from './tls.js';
 
 /** Bounds on what clients may take. Counts are per session unless said otherwise; 0 never means "none". */
 export interface Limits {
@@ -60,6 +61,8 @@ export interface Timeouts {
   readonly dataRateGrace: number;
   /** Client: a session's length; looked at between transactions. */
   readonly session: number;
+  /** Client: a TLS handshake. */
+  readonly tlsHandshake: number;
   readonly upstreamConnect: number;
   readonly upstreamGreeting: number;
   /** EHLO, HELO, RSET, QUIT towards the upstream. */
@@ -81,6 +84,7 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
   dataBlock: 180_000,
   dataRateGrace: 30_000,
   session: 3_600_000,
+  tlsHandshake: 30_000,
   upstreamConnect: 30_000,
   upstreamGreeting: 300_000,
   upstreamCommand: 300_000,
@@ -101,6 +105,9 @@ export interface ListenerOptions {
   readonly port: number;
   /** Leniency in framing, off by default (see smtp/data-scanner). */
   readonly data: DataLimits;
+  /** `implicit`: TLS from the first octet (RFC 8314). */
+  readonly tls: 'none' | 'starttls' | 'implicit';
+  readonly tlsFloor: TlsFloor;
 }
 
 export const DEFAULT_DATA: DataLimits = {
@@ -158,6 +165,8 @@ export interface ProxyOptions {
   readonly timeouts: Timeouts;
   /** DNS servers for client names, `IP` or `IP:PORT`; empty: those of the system. */
   readonly resolvers: readonly string[];
+  /** Certificates for clients; needed when a listener speaks TLS. */
+  readonly tls: readonly TlsMaterial[];
   readonly note: Note;
 }
 

@@ -5,6 +5,7 @@ import { Admission, Listener } from './listener.js';
 import type { Listening, ProxyOptions } from './options.js';
 import type { PoolFigures } from './pool.js';
 import { Service } from './service.js';
+import type { TlsMaterial } from './tls.js';
 
 /** How long the start waits for the upstreams' greetings, ms; Sekisho starts without them if it must. */
 const FIRST_PROBE = 3_000;
@@ -38,6 +39,11 @@ export class SmtpProxy {
   /** Puts another policy in force; a transaction that has begun keeps the one with which it began. */
   setPolicy(policy: Policy, observe: boolean): void {
     this.#service.law = { policy, observe };
+  }
+
+  /** Puts other certificates in force, from the next handshake on. */
+  setCertificates(materials: readonly TlsMaterial[]): void {
+    this.#service.tls.replace(materials);
   }
 
   /** Client sessions at present. */

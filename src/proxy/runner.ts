@@ -6,6 +6,7 @@
  * gathered and written once a turn: a pipelining client gets its answers in as few segments as possible.
  */
 import type net from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import type { DisconnectReason, MessageResult, Peer } from '../base/events.js';
 import type { Ip } from '../base/ip.js';
 import { pathText } from '../smtp/address.js';
@@ -22,7 +23,9 @@ import { ClientConnection, type ClientListener } from './client.js';
 import { monotonic, type Ticked } from './deadlines.js';
 import type { Asker, Law } from './judge.js';
 import type { MessageStream } from './message-stream.js';
+import type { ListenerOptions } from './options.js';
 import type { Service } from './service.js';
+import type { TlsFloor } from './tls.js';
 import type { UpstreamUser } from './upstream.js';
 import type { Loan, LoanApplicant } from './upstreams.js';
 
@@ -38,7 +41,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   readonly #service: Service;
   readonly #connection: ClientConnection;
   readonly #state: SessionState;
-  readonly #lines: LineScanner;
+  #lines: LineScanner;
   readonly #stream: MessageStream;
   readonly #events: SessionEvent[] = [];
   #turning = false;
@@ -54,13 +57,24 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   #lineSince = 0;
   #startedAt = this.openedAt;
   #closed = false;
+  /** TLS begins when what was said is out. */
+  #securing = false;
+  readonly #floor: TlsFloor;
 
-  constructor(service: Service, socket: net.Socket, peer: Peer, client: Ip, stream: MessageStream) {
+  constructor(
+    service: Service,
+    socket: net.Socket | TLSSocket,
+    peer: Peer,
+    client: Ip,
+    stream: MessageStream,
+    { tls, tlsFloor }: Pick<ListenerOptions, 'tls' | 'tlsFloor'>,
+  ) {
     this.#service = service;
+    this.#floor = tlsFloor;
     this.peer = peer;
     this.client = client;
     this.#law = service.law;
-    this.#state = newSession(service.sessionSettings());
+    this.#state = newSession(service.sessionSettings(tls === 'starttls'), tls === 'implicit');
     this.#lines = new LineScanner({ limit: service.limits.commandLine });
     this.#stream = stream;
     this.#connection = new ClientConnection(socket, this);
@@ -86,7 +100,8 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     this.#turn();
   }
 
-  clientBroken(): void {
+  clientBroken(reason: string): void {
+    if (this.#state.phase === 'tls') this.#noteHandshake({ result: 'failed', reason });
     this.#happen({ type: 'client-gone' });
   }
 
@@ -140,6 +155,8 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     const { timeouts } = this.#service;
     const { phase, transaction } = this.#state;
     if (phase === 'data' || phase === 'discard') return this.#stream.overdue(now, this.openedAt);
+    // In the middle of a handshake there is nobody to say it to.
+    if (phase === 'tls' && now - this.#waitingSince >= timeouts.tlsHandshake) this.#connection.destroy();
     if (phase !== 'command') return undefined;
     if (this.#lines.pending > 0 && now - this.#lineSince >= timeouts.command) return REPLIES.commandTimeout;
     if (now - this.#waitingSince >= timeouts.idle) return REPLIES.idleTimeout;
@@ -170,6 +187,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
       } while (this.#nextInput());
       this.#stream.flush();
       if (!this.#closed) this.#connection.flush();
+      if (this.#securing) this.#secure();
     } catch (error) {
       this.#fail(error);
     } finally {
@@ -302,6 +320,37 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     return true;
   }
 
+  #secure(): void {
+    this.#securing = false;
+    this.#connection.secure(
+      (socket) => this.#service.tls.wrap(socket, this.#floor),
+      (secured) => {
+        this.secured(secured);
+        this.#happen({ type: 'secured' });
+      },
+    );
+  }
+
+  /** Takes note of the TLS that is in force; nothing learnt before it stays (RFC 3207 4.2). */
+  secured(socket: TLSSocket): void {
+    const version = socket.getProtocol() ?? 'TLS';
+    this.#lines = new LineScanner({ limit: this.#service.limits.commandLine });
+    this.peer.tls = version;
+    this.peer.helo = undefined;
+    this.#waitingSince = monotonic();
+    this.#noteHandshake({ result: 'ok', version, cipher: socket.getCipher().name });
+  }
+
+  #noteHandshake(outcome: {
+    result: 'ok' | 'failed';
+    version?: string;
+    cipher?: string;
+    reason?: string;
+  }): void {
+    const { listener, address } = this.peer;
+    this.#service.note({ type: 'tls-handshake', listener, address, ...outcome });
+  }
+
   // ---- effects ------------------------------------------------------------------------------------------
 
   reply(reply: Reply): void {
@@ -357,6 +406,10 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     this.#stream.end();
   }
 
+  startTls(): void {
+    this.#securing = true;
+  }
+
   release(how: 'reuse' | 'close'): void {
     const loan = this.#loan;
     this.#loan = undefined;
@@ -408,9 +461,11 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
 
   /** RFC 3848, RFC 6531 4.3. */
   #protocol(): string {
-    const { esmtp, transaction } = this.#state;
-    if (transaction?.utf8 === true) return 'UTF8SMTP';
-    return esmtp ? 'ESMTP' : 'SMTP';
+    const { esmtp, secure, transaction } = this.#state;
+    const s = secure ? 'S' : '';
+    if (transaction?.utf8 === true) return `UTF8SMTP${s}`;
+    // Over TLS it is ESMTP, whatever the client said (RFC 3848).
+    return esmtp || secure ? `ESMTP${s}` : 'SMTP';
   }
 
   #peerNow(): Peer {

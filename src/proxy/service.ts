@@ -8,6 +8,7 @@ import type { Deadlines } from './deadlines.js';
 import { Judge, type Law } from './judge.js';
 import { ClientNames } from './names.js';
 import type { Limits, ProxyOptions, Timeouts } from './options.js';
+import { TlsKeeper } from './tls.js';
 import { Upstreams } from './upstreams.js';
 
 /** What a runner tells when its client is gone for good. */
@@ -26,6 +27,7 @@ export class Service {
   readonly note: Note;
   readonly upstreams: Upstreams;
   readonly judge: Judge;
+  readonly tls: TlsKeeper;
   readonly sessions = new Set<Closable>();
   /** Called when the last session has ended. */
   onEmpty: () => void = () => {};
@@ -34,7 +36,7 @@ export class Service {
   /** Session identifiers are unique over restarts, and short, since they stand in each Received line. */
   readonly #prefix = `${Math.floor(Date.now() / 1000).toString(36)}${randomBytes(2).toString('hex')}`;
   #counter = 0;
-  #offered: { capabilities: unknown; keywords: readonly string[] } | undefined;
+  #offered: { capabilities: unknown; keywords: readonly string[]; starttls: readonly string[] } | undefined;
 
   constructor(
     options: ProxyOptions,
@@ -49,6 +51,7 @@ export class Service {
     this.#hostname = options.hostname;
     const ownName = options.hostname ?? options.ownName;
     this.upstreams = new Upstreams(options.upstreams, ownName, options.timeouts, deadlines, options.note);
+    this.tls = new TlsKeeper(options.tls);
     this.judge = new Judge(new ClientNames(options.timeouts.resolve, options.resolvers), options.note);
   }
 
@@ -58,17 +61,23 @@ export class Service {
   }
 
   /** What a session that begins now offers its client. */
-  sessionSettings(): SessionSettings {
+  sessionSettings(starttls: boolean): SessionSettings {
     const { hostname, capabilities } = this.upstreams.identity;
     const { messageBytes, recipients, errors, commands, idleCommands } = this.limits;
     if (this.#offered?.capabilities !== capabilities) {
       const own = { maxSize: messageBytes, starttls: false, auth: [] };
-      this.#offered = { capabilities, keywords: offeredKeywords(capabilities, own) };
+      this.#offered = {
+        capabilities,
+        keywords: offeredKeywords(capabilities, own),
+        starttls: offeredKeywords(capabilities, { ...own, starttls: true }),
+      };
     }
     return {
       hostname: this.#hostname ?? (hostname === '' ? this.upstreams.ownName : hostname),
       capabilities,
-      keywords: this.#offered.keywords,
+      keywords: starttls ? this.#offered.starttls : this.#offered.keywords,
+      secureKeywords: this.#offered.keywords,
+      starttls,
       messageBytes: smallerLimit(messageBytes, capabilities.size),
       recipients,
       errors,

@@ -73,6 +73,8 @@ export const REPLIES = {
   unknownCommand: reply(500, '5.5.1', 'Command unrecognized'),
   notImplemented: reply(502, '5.5.1', 'Command not implemented'),
   commandRefused: reply(502, '5.7.0', 'Command refused'),
+  readyForTls: reply(220, '2.0.0', 'Ready to start TLS'),
+  alreadySecure: reply(503, '5.5.1', 'TLS is already in force'),
   notAvailable: reply(502, '5.5.1', 'Command not available'),
   badArgument: reply(501, '5.5.4', 'Syntax error in parameters or arguments'),
   noArgument: reply(501, '5.5.4', 'No parameters allowed'),

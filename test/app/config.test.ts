@@ -126,7 +126,7 @@ t.test('a fault names its place and what would be right', async (t) => {
       'timeouts: { idle: 25h }\n',
       'FILE:3:19: timeouts.idle: must be a time such as 30s, 5m or 1h, at least 1ms and at most 24h',
     ],
-    ['tls: { cert: x }\n', 'FILE:3:1: tls: not available yet in this version. Take it out.'],
+    ['logins: []\n', 'FILE:3:1: logins: not available yet in this version. Take it out.'],
     [
       'listen: [{ port: 587, require: login }]\n',
       'FILE:3:23: listen[0].require: not available yet in this version. Take it out.',
@@ -236,7 +236,7 @@ t.test('reload: the old policy stays in force on any fault', async (t) => {
   const reloader = new Reloader(
     flags,
     setupOf(flags),
-    (policy) => applied.push(policy),
+    ({ policy }) => applied.push(policy),
     (event) => events.push(event),
   );
   t.teardown(() => reloader.stop());

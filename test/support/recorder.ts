@@ -27,6 +27,8 @@ export const SETTINGS: SessionSettings = {
   hostname: 'mail.local.example',
   capabilities: ESMTP,
   keywords: ['PIPELINING', 'SIZE', '8BITMIME', 'ENHANCEDSTATUSCODES'],
+  secureKeywords: ['PIPELINING', 'SIZE', '8BITMIME', 'ENHANCEDSTATUSCODES'],
+  starttls: false,
   messageBytes: 0,
   recipients: 100,
   errors: 10,
@@ -113,6 +115,9 @@ export class Recorder implements Effects {
   }
   endData(): void {
     this.log.push('U: .');
+  }
+  startTls(): void {
+    this.log.push('! starttls');
   }
   release(how: 'reuse' | 'close'): void {
     this.log.push(`! release ${how}`);

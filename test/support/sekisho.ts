@@ -21,6 +21,7 @@ export interface Setting {
   readonly timeouts?: Partial<ProxyOptions['timeouts']>;
   readonly listener?: Partial<ListenerOptions>;
   readonly observe?: boolean;
+  readonly tls?: ProxyOptions['tls'];
 }
 
 export interface Running {
@@ -48,7 +49,17 @@ export const policyOf = (text: string): Policy => {
 export const startSekisho = async (setting: Setting): Promise<Running> => {
   const events: SekishoEvent[] = [];
   const proxy = new SmtpProxy({
-    listeners: [{ name: 'mx', host: '127.0.0.1', port: 0, data: DEFAULT_DATA, ...setting.listener }],
+    listeners: [
+      {
+        name: 'mx',
+        host: '127.0.0.1',
+        port: 0,
+        data: DEFAULT_DATA,
+        tls: 'none',
+        tlsFloor: '1.2',
+        ...setting.listener,
+      },
+    ],
     upstreams: setting.upstreams.map((each) => ({
       ...DEFAULT_UPSTREAM,
       name: `127.0.0.1:${each.port}`,
@@ -64,6 +75,7 @@ export const startSekisho = async (setting: Setting): Promise<Running> => {
     limits: { ...DEFAULT_LIMITS, ...setting.limits },
     timeouts: { ...DEFAULT_TIMEOUTS, ...setting.timeouts },
     resolvers: [],
+    tls: setting.tls ?? [],
     note: (event) => events.push(event),
   });
   const [listening] = await proxy.start();

@@ -36,6 +36,11 @@ export class SmtpClient {
     return new SmtpClient(socket);
   }
 
+  /** On a connection that exists already, such as one under TLS. */
+  static over(socket: net.Socket): SmtpClient {
+    return new SmtpClient(socket);
+  }
+
   /** Sends octets as they are (Latin-1). */
   send(octets: string | Buffer): void {
     if (this.socket.writable)

@@ -151,7 +151,7 @@ class Core extends Recorder {
     const { keywords } = transcript;
     const capabilities = keywords === undefined ? NO_CAPABILITIES : parseCapabilities(['mta', ...keywords]);
     const offered = offeredKeywords(capabilities, { maxSize: 0, starttls: false, auth: [] });
-    super({ hostname: 'legacy.example.org', capabilities, keywords: offered });
+    super({ hostname: 'legacy.example.org', capabilities, keywords: offered, secureKeywords: offered });
     this.#transcript = transcript;
     this.#capabilities = capabilities;
     this.#answers = dialogueOf(transcript).map(({ answer }) => answer);

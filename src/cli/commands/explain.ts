@@ -15,6 +15,7 @@ interface Options extends Flags {
   readonly listener: string;
   readonly helo: string;
   readonly json?: boolean;
+  readonly tls?: string;
 }
 
 /** The path, or why mail with it is refused before any rule is looked at. */
@@ -56,6 +57,7 @@ export const explainCommand = (options: Options): void => {
         ? { known: false, why: '--client-name was not given' }
         : { known: true, value: clientName.toLowerCase() },
     listener,
+    ...(options.tls === undefined ? {} : { tls: `TLSv${options.tls}` }),
     helo: helo.toLowerCase(),
     ...envelopeFacts(from.path, to.path),
   };

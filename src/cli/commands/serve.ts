@@ -1,6 +1,6 @@
 import { compose } from '../../app/compose.js';
-import { type Flags, loadSetup } from '../../app/config.js';
-import { Reloader } from '../../app/reload.js';
+import { expiryWarnings, type Flags, loadSetup, type Setup } from '../../app/config.js';
+import { type Apply, Reloader } from '../../app/reload.js';
 import type { Note } from '../../base/events.js';
 import type { SmtpProxy } from '../../proxy/proxy.js';
 import { complain } from '../output.js';
@@ -39,17 +39,21 @@ export const serve = async (flags: Flags): Promise<void> => {
   } catch (error) {
     return complain([(error as Error).message], 2);
   }
-  const apply = (...law: Parameters<SmtpProxy['setPolicy']>): void => proxy.setPolicy(...law);
+  const apply: Apply = ({ policy, observe, tls }) => {
+    proxy.setPolicy(policy, observe);
+    proxy.setCertificates(tls);
+  };
   const reloader = new Reloader(flags, setup.value, apply, note);
   process.on('SIGHUP', () => reloader.reload());
   endOnSignals(proxy, reloader, setup.value.drain);
-  warnAbout(setup.value.proxy.observe, note);
+  warnAbout(setup.value, note);
   const places = listening.map(({ listener, address, port }) => `${endpoint(address, port)} (${listener})`);
   process.stdout.write(
     `sekisho: ready, listening on ${places.join(', ')}; upstream ${upstreamText(proxy)}\n`,
   );
 };
 
-const warnAbout = (observe: boolean, note: Note): void => {
+const warnAbout = ({ proxy: { observe, tls } }: Setup, note: Note): void => {
+  for (const text of expiryWarnings(tls, Date.now())) note({ type: 'warning', text });
   if (observe) note({ type: 'warning', text: 'observing only: everything passes, an open relay stays open' });
 };

@@ -20,6 +20,7 @@ import {
   onQuit,
   onRefusedVerb,
   onRset,
+  onStartTls,
   onUnavailable,
   onVrfy,
 } from './on/trivial.js';
@@ -69,7 +70,7 @@ export const COMMANDS: { readonly [V in Verb]: Row<V> } = {
   HELP: row(false, 'any', false, false, onHelp),
   ETRN: row(false, 'any', false, false, onRefusedVerb),
   AUTH: row(false, 'any', true, false, onUnavailable),
-  STARTTLS: row(false, 'any', true, false, onUnavailable),
+  STARTTLS: row(false, 'any', true, false, onStartTls),
   BDAT: row(false, 'any', false, false, onBdat),
 };
 

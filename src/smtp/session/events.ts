@@ -41,6 +41,8 @@ export type SessionEvent =
   | { readonly type: 'data-refused'; readonly reply: Reply }
   /** A deadline of the client passed; the reply says which. */
   | { readonly type: 'timeout'; readonly reply: Reply }
+  /** TLS is in force on the client's connection. */
+  | { readonly type: 'secured' }
   | { readonly type: 'client-gone' }
   /** The service is going down: finish the transaction in hand, begin no other. */
   | { readonly type: 'shutdown' };
@@ -74,6 +76,8 @@ export interface Effects {
   endData(): void;
   /** Gives the upstream connection back for others, or closes it; also takes back an `acquire` not yet answered. */
   release(how: 'reuse' | 'close'): void;
+  /** Begins TLS once what was said has been sent; `secured` or `client-gone` answers. */
+  startTls(): void;
   /** Closes the client's connection once what was said has been sent. */
   close(reason: DisconnectReason): void;
   /** A recipient was answered. */

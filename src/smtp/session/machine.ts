@@ -47,6 +47,8 @@ export const step = (state: SessionState, event: SessionEvent, out: Effects): vo
       return onDataEnd(state, out);
     case 'data-refused':
       return onDataRefused(state, event.reply, out);
+    case 'secured':
+      return onSecured(state, out);
     case 'timeout':
       return onTimeout(state, event.reply, out);
     case 'client-gone':
@@ -168,6 +170,16 @@ const onUpstreamLost = (state: SessionState, { deadline }: Event<'upstream-lost'
   } else {
     transaction.failure = REPLIES.upstreamFault;
   }
+};
+
+/** RFC 3207 4.2: the session begins anew, with EHLO. What it has cost so far still counts. */
+const onSecured = (state: SessionState, out: Effects): void => {
+  if (state.phase !== 'tls') return;
+  state.secure = true;
+  state.hello = undefined;
+  state.esmtp = false;
+  state.phase = 'command';
+  if (state.draining) sayAndClose(state, out, REPLIES.shuttingDown, 'shutdown');
 };
 
 const onTimeout = (state: SessionState, reply: Reply, out: Effects): void => {

@@ -5,6 +5,7 @@
  *                     │                                 (the link exists)   ↑
  *                     └─DATA→ upstream ─354→ data ─CRLF.CRLF→ upstream ─reply→ command
  *                                             └─refused, lost→ discard ─CRLF.CRLF→ command
+ *   command ─STARTTLS→ tls ─secured→ command, knowing nothing
  *   any ─close→ closed
  *
  * Commands are taken in `command` only; whoever drives the machine holds the client's octets back meanwhile.
@@ -21,6 +22,7 @@ export type Phase =
   | 'judging'
   | 'acquiring'
   | 'upstream'
+  | 'tls'
   | 'data'
   | 'discard'
   | 'closed';
@@ -38,6 +40,10 @@ export interface SessionSettings {
   readonly capabilities: Capabilities;
   /** The keyword lines of the EHLO reply. */
   readonly keywords: readonly string[];
+  /** The same once TLS is in force. */
+  readonly secureKeywords: readonly string[];
+  /** STARTTLS may be said. */
+  readonly starttls: boolean;
   /** Octets; 0 is no limit. */
   readonly messageBytes: number;
   readonly recipients: number;
@@ -75,6 +81,8 @@ export interface SessionState {
   phase: Phase;
   hello: string | undefined;
   esmtp: boolean;
+  /** TLS is in force. */
+  secure: boolean;
   transaction: Transaction | undefined;
   readonly expected: Expectation[];
   ticket: number;
@@ -86,11 +94,12 @@ export interface SessionState {
   clientGone: boolean;
 }
 
-export const newSession = (settings: SessionSettings): SessionState => ({
+export const newSession = (settings: SessionSettings, secure = false): SessionState => ({
   settings,
   phase: 'opening',
   hello: undefined,
   esmtp: false,
+  secure,
   transaction: undefined,
   expected: [],
   ticket: 0,

@@ -1,6 +1,6 @@
 /** The commands that are answered here and never concern the upstream. */
 import { REPLIES } from '../../reply.js';
-import { close, endTransaction, refuse } from '../actions.js';
+import { close, endTransaction, refuse, unlink } from '../actions.js';
 import type { Run } from '../commands.js';
 
 export const onRset: Run<'RSET'> = (state, _command, out) => {
@@ -25,8 +25,20 @@ export const onVrfy: Run<'VRFY'> = (_state, _command, out) => out.reply(REPLIES.
 export const onRefusedVerb: Run<'EXPN' | 'ETRN'> = (state, _command, out) =>
   refuse(state, out, REPLIES.commandRefused);
 
-export const onUnavailable: Run<'AUTH' | 'STARTTLS'> = (state, _command, out) =>
-  refuse(state, out, REPLIES.notAvailable);
+/** RFC 3207 4.2: nothing learnt in clear text survives, so the transaction ends here. */
+export const onStartTls: Run<'STARTTLS'> = (state, _command, out) => {
+  if (state.secure || !state.settings.starttls) {
+    refuse(state, out, state.secure ? REPLIES.alreadySecure : REPLIES.notAvailable);
+    return;
+  }
+  unlink(state, out, 'reuse');
+  state.transaction = undefined;
+  out.reply(REPLIES.readyForTls);
+  state.phase = 'tls';
+  out.startTls();
+};
+
+export const onUnavailable: Run<'AUTH'> = (state, _command, out) => refuse(state, out, REPLIES.notAvailable);
 
 /** RFC 3030: a count of raw octets follows, which must never be read as commands; so the session ends. */
 export const onBdat: Run<'BDAT'> = (state, _command, out) => {
