@@ -9,11 +9,9 @@ import type net from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { DisconnectReason, MessageResult, Peer } from '../base/events.js';
 import type { Ip } from '../base/ip.js';
-import { pathText } from '../smtp/address.js';
 import { parseCommand, printCommand } from '../smtp/command.js';
 import { LineScanner } from '../smtp/line-scanner.js';
 import type { Path } from '../smtp/path.js';
-import { receivedLine } from '../smtp/received.js';
 import { printReply, REPLIES, type Reply } from '../smtp/reply.js';
 import type { UpstreamReply } from '../smtp/reply-parser.js';
 import type { Effects, Judgement, Question, SessionEvent, UpstreamCommand } from '../smtp/session/events.js';
@@ -25,6 +23,7 @@ import type { Asker, Law } from './judge.js';
 import type { MessageStream } from './message-stream.js';
 import type { ListenerOptions } from './options.js';
 import type { Service } from './service.js';
+import { SessionNotes } from './session-notes.js';
 import type { TlsFloor } from './tls.js';
 import type { UpstreamUser } from './upstream.js';
 import type { Loan, LoanApplicant } from './upstreams.js';
@@ -41,6 +40,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   readonly #service: Service;
   readonly #connection: ClientConnection;
   readonly #state: SessionState;
+  readonly #notes: SessionNotes;
   #lines: LineScanner;
   readonly #stream: MessageStream;
   readonly #events: SessionEvent[] = [];
@@ -75,6 +75,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     this.client = client;
     this.#law = service.law;
     this.#state = newSession(service.sessionSettings(tls === 'starttls'), tls === 'implicit');
+    this.#notes = new SessionNotes(service, peer, this.#state);
     this.#lines = new LineScanner({ limit: service.limits.commandLine });
     this.#stream = stream;
     this.#connection = new ClientConnection(socket, this);
@@ -101,7 +102,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   }
 
   clientBroken(reason: string): void {
-    if (this.#state.phase === 'tls') this.#noteHandshake({ result: 'failed', reason });
+    if (this.#state.phase === 'tls') this.#notes.handshake({ result: 'failed', reason });
     this.#happen({ type: 'client-gone' });
   }
 
@@ -274,25 +275,8 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     const fault = parsed.error;
     this.#verb = fault.verb;
     if (fault.close) this.#service.note({ type: 'framing-fault', peer: this.peer, kind: 'foreign-protocol' });
-    this.#noteBadAddress(fault.verb, fault.path, fault.reply);
+    this.#notes.badAddress(fault.verb, fault.path, fault.reply);
     this.#events.push({ type: 'bad-command', fault });
-  }
-
-  #noteBadAddress(verb: string, path: string | undefined, reply: Reply): void {
-    if (path === undefined) return;
-    const said = { peer: this.peer, reply: printReply(reply).trimEnd() };
-    if (verb === 'MAIL') this.#service.note({ type: 'sender-refused', ...said, from: path });
-    else if (verb === 'RCPT') {
-      const from = this.#from();
-      this.#service.note({
-        type: 'recipient',
-        ...said,
-        from,
-        to: path,
-        result: 'rejected',
-        code: reply.code,
-      });
-    }
   }
 
   #framing(kind: Extract<SessionEvent, { type: 'framing' }>['kind']): boolean {
@@ -338,17 +322,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     this.peer.tls = version;
     this.peer.helo = undefined;
     this.#waitingSince = monotonic();
-    this.#noteHandshake({ result: 'ok', version, cipher: socket.getCipher().name });
-  }
-
-  #noteHandshake(outcome: {
-    result: 'ok' | 'failed';
-    version?: string;
-    cipher?: string;
-    reason?: string;
-  }): void {
-    const { listener, address } = this.peer;
-    this.#service.note({ type: 'tls-handshake', listener, address, ...outcome });
+    this.#notes.handshake({ result: 'ok', version, cipher: socket.getCipher().name });
   }
 
   // ---- effects ------------------------------------------------------------------------------------------
@@ -398,7 +372,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     const connection = this.#loan?.connection;
     const { transaction } = this.#state;
     if (connection === undefined || transaction === undefined) return;
-    connection.beginData(this.#service.received ? this.#received() : '');
+    connection.beginData(this.#service.received ? this.#notes.received(this.#messages) : '');
     this.#stream.begin(connection, declaresEightBit(transaction));
   }
 
@@ -428,61 +402,11 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   }
 
   recipient(to: Path, reply: Reply): void {
-    const result = reply.code < 300 ? 'accepted' : reply.code < 500 ? 'deferred' : 'rejected';
-    this.#service.note({
-      type: 'recipient',
-      peer: this.#peerNow(),
-      from: this.#from(),
-      to: pathText(to),
-      result,
-      code: reply.code,
-      reply: printReply(reply).trimEnd(),
-    });
+    this.#notes.recipient(to, reply);
   }
 
   message(result: MessageResult, reply: Reply): void {
-    this.#service.note({
-      type: 'message',
-      peer: this.#peerNow(),
-      result,
-      from: this.#from(),
-      to: this.#state.transaction?.accepted.map(pathText) ?? [],
-      bytes: this.#stream.bytes,
-      upstream: this.#loan?.pool.options.name ?? '',
-      reply: printReply(reply).trimEnd(),
-      seconds: (monotonic() - this.#startedAt) / 1000,
-    });
-  }
-
-  #from(): string {
-    const { transaction } = this.#state;
-    return transaction === undefined ? '' : pathText(transaction.from);
-  }
-
-  /** RFC 3848, RFC 6531 4.3. */
-  #protocol(): string {
-    const { esmtp, secure, transaction } = this.#state;
-    const s = secure ? 'S' : '';
-    if (transaction?.utf8 === true) return `UTF8SMTP${s}`;
-    // Over TLS it is ESMTP, whatever the client said (RFC 3848).
-    return esmtp || secure ? `ESMTP${s}` : 'SMTP';
-  }
-
-  #peerNow(): Peer {
-    this.peer.protocol = this.#protocol();
-    return this.peer;
-  }
-
-  #received(): string {
-    return receivedLine({
-      helo: this.peer.helo ?? 'unknown',
-      name: this.peer.name,
-      address: this.peer.address,
-      by: this.#state.settings.hostname,
-      protocol: this.#protocol(),
-      id: `${this.peer.session}.${this.#messages}`,
-      token: this.#service.instanceToken,
-      time: Date.now(),
-    });
+    const seconds = (monotonic() - this.#startedAt) / 1000;
+    this.#notes.message(result, reply, this.#stream.bytes, this.#loan?.pool.options.name ?? '', seconds);
   }
 }

@@ -253,3 +253,40 @@ t.test('the real process: files, faults, replacement without dropping a session'
   t.match(expiryWarnings([expired], Date.now()), [/EXPIRED on/]);
   t.same(expiryWarnings([materialOf(second)], Date.now()), []);
 });
+
+t.test('tls in policies: versions, tests in the file, and what is dangerous or out of reach', async (t) => {
+  const rule = (conditions: string): string =>
+    `  - { name: "${conditions.replace(/[":]/g, '')}", allow: { to: a.example, ${conditions} } }\n`;
+  const cases = [
+    ['tls: true', '1.0', 'allow'],
+    ['tls: true', '', 'deny'],
+    ['tls: false', '', 'allow'],
+    ['tls: false', '1.3', 'deny'],
+    ['tls: "1.2"', '1.2', 'allow'],
+    ['tls: "1.2"', '1.1', 'deny'],
+    ['tls: "1.2"', '', 'deny'],
+  ] as const;
+  for (const [conditions, version, expected] of cases) {
+    const dir = folder(t, {
+      'p.yaml': `version: 1\nrules:\n${rule(conditions)}tests:\n  - { name: x, client: 192.0.2.1, from: b@b.example, to: c@a.example, ${version === '' ? '' : `tls: "${version}", `}expect: ${expected} }\n`,
+    });
+    const { code, err } = await runSekisho(['check', '--policy', path.join(dir, 'p.yaml')]);
+    t.equal(code, 0, `${conditions}, ${version}: ${err}`);
+  }
+  const check = async (rules: string): Promise<string> =>
+    (
+      await runSekisho([
+        'check',
+        '--policy',
+        path.join(folder(t, { 'p.yaml': `version: 1\nrules:\n${rules}` }), 'p.yaml'),
+      ])
+    ).err;
+  t.match(
+    await check('  - { name: x, allow: { tls: true } }\n'),
+    /open relay: it lets everybody send anywhere/,
+  );
+  t.match(await check(rule('tls: true') + rule('tls: "1.2"')), /can never be reached/);
+  t.match(await check(rule('tls: "1.2"') + rule('tls: "1.3"')), /can never be reached/);
+  t.equal(await check(rule('tls: "1.3"') + rule('tls: "1.2"') + rule('tls: true') + rule('tls: false')), '');
+  t.match(await check(rule('tls: "1.4"')), /least version/);
+});
