@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 
+const TLS_ERROR = 'must be true, false, or a least version: "1.2" or "1.3"';
 /** Rule names become metric labels and log text. */
 export const RULE_NAME = /^[A-Za-z0-9 _.,'()/-]{1,64}$/;
 /** Names of lists bear no dot, so that no list name is ever mistaken for a domain. */
@@ -68,9 +69,7 @@ const Conditions = z.strictObject(
     login: words('Not yet available.').optional(),
     window: words('Not yet available.').optional(),
     tls: z
-      .union([z.boolean(), z.enum(['1.0', '1.1', '1.2', '1.3'])], {
-        error: 'must be true, false, or a least version: "1.2" or "1.3"',
-      })
+      .union([z.boolean(), z.enum(['1.0', '1.1', '1.2', '1.3'], { error: TLS_ERROR })], { error: TLS_ERROR })
       .describe('Whether the connection is under TLS, or the least version of it.')
       .optional(),
     listed: words('Not yet available.').optional(),

@@ -53,6 +53,8 @@ export class UpstreamConnection implements Ticked {
   #owed = 0;
   #dueAt: number;
   #streaming = false;
+  /** The reply owed is that to a final dot. */
+  #finishing = false;
   #head = '';
 
   constructor(
@@ -91,6 +93,7 @@ export class UpstreamConnection implements Ticked {
 
   /** Sends one command; one reply is owed, within `timeout` ms. */
   send(line: string, timeout: number): void {
+    this.#finishing = false;
     this.#owed += 1;
     this.#dueAt = monotonic() + timeout;
     this.#socket.write(line, 'latin1');
@@ -124,6 +127,7 @@ export class UpstreamConnection implements Ticked {
   endData(): void {
     this.#writeHead();
     this.#streaming = false;
+    this.#finishing = true;
     this.#owed += 1;
     this.#dueAt = monotonic() + this.#timeouts.upstreamDataEnd;
     this.#socket.write(DOT);
@@ -164,6 +168,10 @@ export class UpstreamConnection implements Ticked {
       const scan = this.#parser.next();
       if (scan.kind === 'need-more') return;
       if (scan.kind === 'fault') return this.#fail(`not an SMTP reply: ${scan.why}`);
+      // What came along with a reply was said before the next command, so it can answer none. Behind the
+      // reply to a final dot it is let be: the message is the MTA's, and `quiet` keeps the connection from others.
+      if (this.#parser.pending > 0 && !this.#finishing)
+        return this.#fail('more than one reply to one command');
       this.#onReply(scan.reply);
       if (this.closed) return;
     }
