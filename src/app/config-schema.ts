@@ -28,13 +28,15 @@ export const octets = (text: string): number | undefined => {
   return match === null ? undefined : Number(match[1]) * (MULTIPLES[match[2] ?? ''] ?? 1);
 };
 
-const durationError = 'must be a time such as 30s, 5m or 1h, at least 1ms and at most 24h';
-const Duration = z
-  .string({ error: durationError })
-  .regex(DURATION, { error: durationError })
-  .refine((text) => (milliseconds(text) ?? 0) >= 1 && (milliseconds(text) ?? 0) <= 86_400_000, {
-    error: durationError,
-  });
+const duration = (least: 0 | 1): z.ZodType<string> => {
+  const error = `must be a time such as 30s, 5m or 1h, ${least === 0 ? '' : 'at least 1ms and '}at most 24h`;
+  const fits = (text: string): boolean => {
+    const time = milliseconds(text);
+    return time !== undefined && time >= least && time <= 86_400_000;
+  };
+  return z.string({ error }).regex(DURATION, { error }).refine(fits, { error });
+};
+const Duration = duration(1);
 
 const count = (least: number, most = 1_000_000_000): z.ZodNumber => {
   const error = `must be a whole number from ${least} to ${most}`;
@@ -68,7 +70,12 @@ const Limits = z.strictObject(
 );
 
 const Timeouts = z.strictObject(
-  Object.fromEntries(Object.keys(DEFAULT_TIMEOUTS).map((name) => [snake(name), Duration.optional()])),
+  Object.fromEntries(
+    Object.keys(DEFAULT_TIMEOUTS).map((name) => [
+      snake(name),
+      (name === 'greetPause' ? duration(0) : Duration).optional(),
+    ]),
+  ),
   { error: 'must be a map of times' },
 );
 

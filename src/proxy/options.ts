@@ -51,6 +51,8 @@ export const DEFAULT_LIMITS: Limits = {
 
 /** Deadlines in milliseconds; RFC 5321 4.5.3.2 where it names one. They are kept to the second. */
 export interface Timeouts {
+  /** The banner waits so long, and who talks before it is closed (RFC 5321 4.3.1); 0: no wait, and nobody is caught. */
+  readonly greetPause: number;
   /** Client: from one reply to the end of the next command. */
   readonly idle: number;
   /** Client: from the first octet of a command to its end (a slow typist, a slowloris). */
@@ -79,6 +81,7 @@ export interface Timeouts {
 }
 
 export const DEFAULT_TIMEOUTS: Timeouts = {
+  greetPause: 0,
   idle: 300_000,
   command: 60_000,
   dataBlock: 180_000,

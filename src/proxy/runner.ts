@@ -83,7 +83,10 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   }
 
   open(): void {
-    this.#happen({ type: 'open', ahead: this.#connection.waiting });
+    const { greetPause } = this.#service.timeouts;
+    const greet = (): void => this.#happen({ type: 'open', ahead: this.#connection.waiting });
+    if (greetPause === 0) greet();
+    else setTimeout(greet, greetPause);
   }
 
   shutdown(): void {
@@ -331,7 +334,11 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     this.#connection.say(printReply(reply));
     this.#waitingSince = monotonic();
     if (reply === REPLIES.pipelining) {
-      this.#service.note({ type: 'framing-fault', peer: this.peer, kind: 'pipelining' });
+      this.#service.note({
+        type: 'framing-fault',
+        peer: this.peer,
+        kind: this.#state.phase === 'opening' ? 'pregreet' : 'pipelining',
+      });
     }
     if (this.#verb === undefined) return;
     const seconds = (this.#waitingSince - this.#lineSince) / 1000;

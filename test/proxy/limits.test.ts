@@ -341,3 +341,23 @@ t.test('a client that reads no replies gets no further work done', async (t) => 
   t.ok(before < 1_000_000, `${before} of 3,000,000 commands were answered`);
   client.destroy();
 });
+
+t.test('who talks before the banner is closed, if the site waits for that', async (t) => {
+  const { sekisho } = await house(t, { timeouts: { greetPause: 200 } });
+  const eager = await SmtpClient.connect(sekisho.port);
+  eager.send('NOOP\r\n');
+  t.match(await eager.reply(), /^421 4\.5\.1 Improper command pipelining/);
+  await eager.end();
+  t.match(sekisho.of('framing-fault'), [{ kind: 'pregreet' }]);
+  const polite = await SmtpClient.connect(sekisho.port);
+  t.equal(codeOf(await polite.reply()), 220);
+  t.equal(codeOf(await polite.say('NOOP')), 250);
+  const gone = await SmtpClient.connect(sekisho.port);
+  gone.destroy();
+  await eventually('the one that did not wait is gone', () => sekisho.proxy.sessions === 1);
+  const { sekisho: prompt } = await house(t);
+  const early = await SmtpClient.connect(prompt.port);
+  early.send('NOOP\r\n');
+  t.equal(codeOf(await early.reply()), 220, 'without it the command waits for the banner');
+  t.equal(codeOf(await early.reply()), 250);
+});
