@@ -100,7 +100,8 @@ const v6Text = (words: IpWords): string => {
   return start < 0 ? hex(groups) : `${hex(groups.slice(0, start))}::${hex(groups.slice(start + length))}`;
 };
 
-const textOf = (words: IpWords): string => (words.length === 1 ? quadText(words[0]!) : v6Text(words));
+/** Canonical text of an address's words. */
+export const textOf = (words: IpWords): string => (words.length === 1 ? quadText(words[0]!) : v6Text(words));
 
 const isMapped = (words: IpWords): boolean => words[0] === 0 && words[1] === 0 && words[2] === 0xffff;
 
@@ -253,6 +254,17 @@ const holds = ({ count, firsts, lasts }: Ranges, words: IpWords, last: IpWords):
   return low > 0 && atLeast(lasts, (low - 1) * width, last);
 };
 
+/** A block, or anything that runs from one address to another. */
+export type Span = Pick<Cidr, 'family' | 'first' | 'last'>;
+
+export const spanOf = ({ family, words }: Ip): Span => ({ family, first: words, last: words });
+
+/** True if all of `inner` lies in `outer`. For many, compile an `IpSet`. */
+export const spanCovers = (outer: Span, inner: Span): boolean =>
+  outer.family === inner.family &&
+  compareWords(outer.first, inner.first) <= 0 &&
+  compareWords(outer.last, inner.last) >= 0;
+
 /** A set of addresses of both families, compiled once; look-up is a binary search. */
 export class IpSet {
   readonly #v4: Ranges;
@@ -283,15 +295,22 @@ export class IpSet {
     return this.#v4.count + this.#v6.count;
   }
 
-  /** The part of a family's whole address space that the set holds, 0 to 1. */
-  share(family: 4 | 6): number {
+  /** The part of a family's whole address space that the set holds, 0 to 1; with `within` only what lies in there. */
+  share(family: 4 | 6, within?: Span): number {
+    if (within !== undefined && within.family !== family) return 0;
     const { count, firsts, lasts } = family === 4 ? this.#v4 : this.#v6;
     const width = family === 4 ? 1 : 4;
     let sum = 0;
     for (let i = 0; i < count; i++) {
+      let first: IpWords = [...firsts.subarray(i * width, (i + 1) * width)];
+      let last: IpWords = [...lasts.subarray(i * width, (i + 1) * width)];
+      if (within !== undefined) {
+        if (compareWords(first, within.first) < 0) first = within.first;
+        if (compareWords(last, within.last) > 0) last = within.last;
+        if (compareWords(first, last) > 0) continue;
+      }
       let span = 0;
-      for (let w = 0; w < width; w++)
-        span += (lasts[i * width + w]! - firsts[i * width + w]!) / 2 ** (32 * (w + 1));
+      for (let w = 0; w < width; w++) span += (last[w]! - first[w]!) / 2 ** (32 * (w + 1));
       // A range holds its last address too.
       sum += span + 2 ** (-32 * width);
     }
