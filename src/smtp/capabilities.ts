@@ -28,6 +28,10 @@ export const NO_CAPABILITIES: Capabilities = {
   dsn: false,
 };
 
+/** True if the lines of a 250 reply to EHLO name this keyword, upper case. */
+export const advertises = (lines: readonly string[], keyword: string): boolean =>
+  lines.slice(1).some((line) => line.trim().split(' ', 1)[0]?.toUpperCase() === keyword);
+
 /** Reads the lines of a 250 reply to EHLO; the first bears the server's name. */
 export const parseCapabilities = (lines: readonly string[]): Capabilities => {
   const keywords = new Map<string, string>();
@@ -58,8 +62,6 @@ export interface OwnCapabilities {
   /** Octets of a message; 0 is no limit. */
   readonly maxSize: number;
   readonly starttls: boolean;
-  /** SASL mechanisms; none: AUTH is not offered. */
-  readonly auth: readonly string[];
 }
 
 /** The smaller of two limits of which 0 and undefined mean none. */
@@ -68,10 +70,14 @@ export const smallerLimit = (own: number, upstream: number | undefined): number 
   return own === 0 ? upstream : Math.min(own, upstream);
 };
 
-/** The keyword lines of Sekisho's own reply to EHLO. */
+/** RFC 4954 3: the line that offers these SASL mechanisms; none for none. */
+export const authKeyword = (mechanisms: readonly string[]): readonly string[] =>
+  mechanisms.length === 0 ? [] : [`AUTH ${mechanisms.join(' ')}`];
+
+/** The keyword lines of Sekisho's own reply to EHLO, but for AUTH, which depends on the session. */
 export const offeredKeywords = (
   { size, eightBitMime, smtpUtf8, dsn }: Capabilities,
-  { maxSize, starttls, auth }: OwnCapabilities,
+  { maxSize, starttls }: OwnCapabilities,
 ): readonly string[] => {
   const limit = smallerLimit(maxSize, size);
   const offered: readonly [boolean, string][] = [
@@ -82,7 +88,6 @@ export const offeredKeywords = (
     [dsn, 'DSN'],
     [true, 'ENHANCEDSTATUSCODES'],
     [starttls, 'STARTTLS'],
-    [auth.length > 0, `AUTH ${auth.join(' ')}`],
   ];
   return offered.filter(([holds]) => holds).map(([, keyword]) => keyword);
 };

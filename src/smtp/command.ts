@@ -82,7 +82,10 @@ const readText =
 /** RFC 4954 4: AUTH SP sasl-mech [SP initial-response]; the mechanism's name by RFC 4422 3.1. */
 const readAuth: Read = (rest) => {
   const match = /^([A-Za-z0-9_-]{1,20})(?: +(=|[A-Za-z0-9+/]+={0,2}))?$/.exec(rest);
-  if (match === null) return fault('AUTH', REPLIES.badArgument);
+  if (match === null) {
+    const named = /^[A-Za-z0-9_-]{1,20}(?: |$)/.test(rest) || rest === '';
+    return fault('AUTH', named ? REPLIES.badArgument : REPLIES.unknownMechanism);
+  }
   return ok({ verb: 'AUTH', mechanism: match[1]!.toUpperCase(), initial: match[2] });
 };
 

@@ -8,6 +8,7 @@
  * neither the result nor what is handed on depends on how the stream was cut.
  */
 import { CR, DOT, LF, NUL } from './chars.js';
+import { WholeLines } from './whole-lines.js';
 
 export interface DataLimits {
   /** Octets of a line without CRLF and without the dot of dot-stuffing (RFC 5321 4.5.3.1.6: 998). */
@@ -39,6 +40,23 @@ const EMPTY = Buffer.alloc(0);
 const CRLF = Buffer.from('\r\n', 'latin1');
 const STUFFED_DOT = Buffer.from('..\r\n', 'latin1');
 
+/** One for all scanners: nothing stays in it from one chunk to the next. */
+const FAST = WholeLines.make();
+/** Fewer octets are not worth the copy. */
+const WORTH_A_COPY = 256;
+
+/** Where the next octet is that a message may not have just anywhere, from `at` on. */
+const ordinary = (buffer: Buffer, at: number, greatest: number): number => {
+  const { length } = buffer;
+  let i = at;
+  while (i < length) {
+    const octet = buffer[i] as number;
+    if (octet <= CR || octet > greatest) break;
+    i += 1;
+  }
+  return i;
+};
+
 /** Where a line begins: after CRLF or at the start of the data; after a bare LF that was converted; not here. */
 type LineStart = 'hard' | 'soft' | 'none';
 
@@ -47,6 +65,7 @@ export class DataScanner {
   bytes = 0;
 
   readonly #limits: DataLimits;
+  readonly #fast: WholeLines | undefined;
   #lineLimit = 0;
   /** The greatest octet that passes. */
   #greatest = 255;
@@ -57,8 +76,10 @@ export class DataScanner {
   /** Dots of dot-stuffing not yet taken off `bytes`. */
   #stuffed = 0;
 
-  constructor(limits: DataLimits) {
+  /** `simd`: false looks at each octet, with the same result. */
+  constructor(limits: DataLimits, simd = true) {
     this.#limits = limits;
+    this.#fast = simd ? FAST : undefined;
     this.reset();
   }
 
@@ -99,9 +120,14 @@ export class DataScanner {
     /** Everything before this was handed on. */
     let from = 0;
     /** Where the present line would begin, had it all come in this buffer. */
-    let line = -this.#length;
+    let line = 0 - this.#length;
     let i = 0;
+    const fast = length >= WORTH_A_COPY && this.#fast?.load(buffer) === true ? this.#fast : undefined;
     while (i < length) {
+      if (start === 'hard' && fast !== undefined) {
+        i = line = fast.skip(i, greatest, this.#lineLimit);
+        if (i === length) break;
+      }
       if (start !== 'none') {
         if (buffer[i] === DOT) {
           const second = buffer[i + 1];
@@ -126,13 +152,9 @@ export class DataScanner {
         }
         start = 'none';
       }
-      let octet = 0;
-      while (i < length) {
-        octet = buffer[i] as number;
-        if (octet <= CR || octet > greatest) break;
-        i += 1;
-      }
+      i = ordinary(buffer, i, greatest);
       if (i === length) break;
+      const octet = buffer[i] as number;
       if (octet === CR) {
         if (i + 1 === length) break;
         if (buffer[i + 1] !== LF) return this.#fault('bare-cr', buffer, from, line, i, i + 1, out);

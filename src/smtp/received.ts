@@ -13,6 +13,8 @@ export interface Trace {
   readonly by: string;
   /** RFC 3848 keyword: SMTP, ESMTP, UTF8SMTP … */
   readonly protocol: string;
+  /** Who logged in, or whose window let the message pass; undefined: nobody, or it is not to be told. */
+  readonly login?: { readonly name: string; readonly how: 'login' | 'window' } | undefined;
   /** Unique for the message within this instance. */
   readonly id: string;
   /** Marks this instance, so that loops are seen. */
@@ -43,8 +45,17 @@ const safe = (text: string): string =>
 /** RFC 5321 4.1.3: an IPv6 literal is tagged. */
 const literal = (address: string): string => (address.includes(':') ? `[IPv6:${address}]` : `[${address}]`);
 
+const LOGIN_WORDS = { login: 'authenticated as', window: 'window of' } as const;
+
+/** A login as a comment (RFC 5322 3.2.2): whatever could end or open one is left out. */
+const loginComment = (login: Trace['login']): string =>
+  login === undefined
+    ? ''
+    : `\t(${LOGIN_WORDS[login.how]} ${login.name.replace(/[^A-Za-z0-9._@=/+-]/g, '?').slice(0, 255)})\r\n`;
+
 /** The line with its CRLF, folded below 78 octets where names allow; ASCII only. */
 export const receivedLine = (trace: Trace): string =>
   `Received: from ${safe(trace.helo)} (${safe(trace.name ?? 'unknown')} ${literal(safe(trace.address))})\r\n` +
+  loginComment(trace.login) +
   `\tby ${safe(trace.by)} (Sekisho) with ${safe(trace.protocol)} id ${safe(trace.id)}\r\n` +
   `\t${receivedMark(safe(trace.token))}; ${mailDate(trace.time)}\r\n`;

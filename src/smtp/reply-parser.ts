@@ -50,6 +50,7 @@ export class ReplyParser {
     return this.#buffer.length + this.#lines.length;
   }
 
+  /** The chunk may change once `next` has said `need-more`. */
   push(chunk: Buffer): void {
     this.#buffer = this.#buffer.length === 0 ? chunk : Buffer.concat([this.#buffer, chunk]);
   }
@@ -63,6 +64,7 @@ export class ReplyParser {
       if (length > MAX_REPLY_LINE) return this.#fail(`a line longer than ${MAX_REPLY_LINE} octets`);
       if (end < 0) {
         this.#next = this.#buffer.length;
+        if (this.#next > 0) this.#buffer = Buffer.from(this.#buffer);
         return NEED_MORE;
       }
       const line = this.#buffer.toString('latin1', 0, end).replace(/\r+$/, '');

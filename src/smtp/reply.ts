@@ -42,6 +42,8 @@ export const REPLIES = {
     enhanced: '2.0.0',
     lines: ['Commands: HELO EHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP', 'See RFC 5321'],
   },
+  /** RFC 5321 3.1. */
+  noService: reply(554, '5.3.2', 'No mail service here for the address that you connected to', 'destination'),
   shuttingDown: reply(421, '4.3.2', 'Service shutting down, closing connection', 'shutdown'),
   tooManyConnections: reply(421, '4.7.0', 'Too many connections, try again later', 'connection limit'),
   tooManyFromYou: reply(
@@ -50,6 +52,8 @@ export const REPLIES = {
     'Too many connections from your address',
     'connection limit per address',
   ),
+  banned: reply(421, '4.7.0', 'Your address is banned for a while', 'ban'),
+  overQuota: reply(421, '4.7.0', 'Too much for now, try again later', 'quota'),
   tooManyErrors: reply(421, '4.7.0', 'Too many errors, closing connection', 'error limit'),
   tooManyCommands: reply(421, '4.7.0', 'Too many commands, closing connection', 'command limit'),
   idleTimeout: reply(421, '4.4.2', 'Timeout waiting for a command, closing connection', 'idle timeout'),
@@ -74,6 +78,8 @@ export const REPLIES = {
   notImplemented: reply(502, '5.5.1', 'Command not implemented'),
   commandRefused: reply(502, '5.7.0', 'Command refused'),
   readyForTls: reply(220, '2.0.0', 'Ready to start TLS'),
+  /** Said over TLS as the first and last thing, to a client without the certificate that it needs. */
+  certificateNeeded: reply(554, '5.7.0', 'A client certificate that is trusted here is required'),
   alreadySecure: reply(503, '5.5.1', 'TLS is already in force'),
   notAvailable: reply(502, '5.5.1', 'Command not available'),
   badArgument: reply(501, '5.5.4', 'Syntax error in parameters or arguments'),
@@ -91,8 +97,29 @@ export const REPLIES = {
   noValidRecipients: reply(554, '5.5.1', 'No valid recipients'),
   nestedMail: reply(503, '5.5.1', 'Sender already specified'),
   tooManyRecipients: reply(452, '4.5.3', 'Too many recipients'),
+  /** RFC 5321 4.5.3.1.10: the client sends the rest in another transaction. */
+  anotherServer: reply(
+    452,
+    '4.5.3',
+    'Recipient is on another mail server, send to it separately',
+    'upstream',
+  ),
   tooBig: reply(552, '5.3.4', 'Message exceeds the maximum size'),
-  loginRequired: reply(530, '5.7.0', 'Authentication required'),
+  loginRequired: reply(530, '5.7.0', 'Authentication required', 'no login'),
+  tlsThenLogin: reply(530, '5.7.0', 'Must issue a STARTTLS command first, then log in', 'no login'),
+  loggedIn: reply(235, '2.7.0', 'Authentication successful'),
+  alreadyLoggedIn: reply(503, '5.5.1', 'Already authenticated'),
+  authInTransaction: reply(503, '5.5.1', 'AUTH not permitted during a mail transaction'),
+  ehloBeforeAuth: reply(503, '5.5.1', 'AUTH needs EHLO first'),
+  unknownMechanism: reply(504, '5.5.4', 'Authentication mechanism not available'),
+  encryptionRequired: reply(538, '5.7.11', 'Encryption required for authentication', 'AUTH in clear text'),
+  authCancelled: reply(501, '5.7.0', 'Authentication cancelled', 'cancelled by the client'),
+  authNotBase64: reply(501, '5.5.2', 'Cannot decode the response: it must be base64'),
+  authMalformed: reply(501, '5.5.2', 'Malformed authentication response'),
+  authLineTooLong: reply(500, '5.5.6', 'Authentication exchange line is too long, closing connection'),
+  wrongCredentials: reply(535, '5.7.8', 'Authentication credentials invalid'),
+  credentialsUnavailable: reply(454, '4.7.0', 'Temporary authentication failure, try again later'),
+  tooManyFailedLogins: reply(421, '4.7.0', 'Too many failed logins, try again later', 'login throttle'),
   upstreamDown: reply(451, '4.3.0', 'Mail server not reachable, try again later', 'upstream unavailable'),
   upstreamBusy: reply(451, '4.3.2', 'Mail server busy, try again later', 'upstream busy'),
   upstreamFault: reply(451, '4.3.0', 'Mail server failed, try again later', 'upstream fault'),
@@ -106,7 +133,7 @@ export const REPLIES = {
   dataNul: reply(550, '5.6.0', 'NUL octets in message data are not accepted', 'data NUL'),
   dataEightBit: reply(554, '5.6.3', 'Eight-bit data is not accepted without BODY=8BITMIME', '8-bit data'),
   dataLineTooLong: reply(554, '5.6.0', 'Message line longer than 998 octets', 'data line length'),
-  headerTooLong: reply(554, '5.6.0', 'Header section too long', 'header length'),
+  spoolFull: reply(452, '4.3.1', 'Insufficient system storage, try again later', 'spool'),
   mailLoop: reply(554, '5.4.6', 'Too many hops, mail loop detected', 'loop'),
   internal: reply(451, '4.3.0', 'Internal error, try again later', 'internal error'),
 } as const satisfies Record<string, Reply>;
@@ -135,13 +162,47 @@ export const relayingDenied = (address: string, loginOffered: boolean, cause: st
     cause,
   );
 
+/** `550 5.1.2`: the policy would take it, but no upstream is for that domain. */
+export const noWay = (address: string): Reply =>
+  reply(550, '5.1.2', `${safeText(address)}... No mail server here for that domain`, 'no upstream');
+
 /** A refusal by a rule that bears its own text. */
 export const ruleReply = (code: number, enhanced: string, text: string, cause: string): Reply =>
   reply(code, enhanced, safeText(text), cause);
 
+/** `334` and the mechanism's words in base64 (RFC 4954 4). */
+export const authChallenge = (base64: string): Reply => reply(334, undefined, base64);
+
+/** `553 5.7.1`: the login may not use this address as sender (RFC 6409 6.1). */
+export const senderNotOwned = (address: string, cause: string): Reply =>
+  reply(553, '5.7.1', `${safeText(address)}... Sender address not owned by the login`, cause);
+
 /** `451 4.7.1`: the policy could not be decided just now, or a rule says defer. */
 export const deferred = (address: string, cause: string): Reply =>
   reply(451, '4.7.1', `${safeText(address)}... Deferred by policy, try again later`, cause);
+
+/** `550 5.7.1`: the client's address is on DNS lists; which, its owner has to know to get off them. */
+export const blockListed = (address: string, client: string, lists: readonly string[]): Reply =>
+  reply(
+    550,
+    '5.7.1',
+    `${safeText(address)}... Client [${client}] is listed by ${lists.join(', ')}`.slice(0, 400),
+    'DNS lists',
+  );
+
+/** `451 4.7.1`: a stranger has to come again. `seconds`: how long it is still too early. */
+export const greylisted = (address: string, seconds: number): Reply =>
+  reply(451, '4.7.1', `${safeText(address)}... Greylisted, try again in ${seconds} seconds`, 'greylist');
+
+/** Past a limit of the policy. */
+export const overLimit = (address: string, how: 'defer' | 'deny', cause: string): Reply =>
+  how === 'defer'
+    ? reply(451, '4.7.1', `${safeText(address)}... Too much mail for now, try again later`, cause)
+    : reply(550, '5.7.1', `${safeText(address)}... Too much mail`, cause);
+
+/** `554 5.6.0`: what the mail server could not bear of this message. `what` is one of Sekisho's own words. */
+export const notBearable = (what: string, cause: string): Reply =>
+  reply(554, '5.6.0', `Message content not accepted (${what})`, cause);
 
 /** An address that does not parse under the strict grammar: 501 5.1.3 for RCPT, 501 5.1.7 for MAIL. */
 export const badAddress = (kind: 'recipient' | 'sender', cause: string): Reply =>

@@ -31,6 +31,7 @@ export const endTransaction = (state: SessionState, out: Effects): void => {
 
 export const close = (state: SessionState, out: Effects, reason: DisconnectReason): void => {
   if (state.phase === 'closed') return;
+  if (state.phase === 'auth' || state.phase === 'authenticating') out.authAbandon('gone');
   const inData = state.phase === 'data' || state.phase === 'upstream';
   unlink(state, out, inData ? 'close' : 'reuse');
   state.transaction = undefined;

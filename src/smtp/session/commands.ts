@@ -9,21 +9,12 @@
 import type { Command } from '../command.js';
 import { REPLIES, type Reply } from '../reply.js';
 import type { Effects } from './events.js';
+import { onAuth } from './on/auth.js';
 import { onData } from './on/data.js';
 import { onHello } from './on/hello.js';
 import { onMail } from './on/mail.js';
 import { onRcpt } from './on/rcpt.js';
-import {
-  onBdat,
-  onHelp,
-  onNoop,
-  onQuit,
-  onRefusedVerb,
-  onRset,
-  onStartTls,
-  onUnavailable,
-  onVrfy,
-} from './on/trivial.js';
+import { onBdat, onHelp, onNoop, onQuit, onRefusedVerb, onRset, onStartTls, onVrfy } from './on/trivial.js';
 import type { SessionState } from './state.js';
 
 export type Verb = Command['verb'];
@@ -69,7 +60,7 @@ export const COMMANDS: { readonly [V in Verb]: Row<V> } = {
   EXPN: row(false, 'any', false, false, onRefusedVerb),
   HELP: row(false, 'any', false, false, onHelp),
   ETRN: row(false, 'any', false, false, onRefusedVerb),
-  AUTH: row(false, 'any', true, false, onUnavailable),
+  AUTH: row(false, 'any', true, false, onAuth),
   STARTTLS: row(false, 'any', true, false, onStartTls),
   BDAT: row(false, 'any', false, false, onBdat),
 };

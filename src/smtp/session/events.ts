@@ -15,8 +15,8 @@ export type Judgement = { readonly permit: true } | { readonly permit: false; re
 
 /** Everything that can happen to a session. `ahead`: octets of the client already wait behind this point. */
 export type SessionEvent =
-  /** The connection is ready; the banner may go out. */
-  | { readonly type: 'open'; readonly ahead: boolean }
+  /** The connection is ready; the banner may go out. `auth`: the SASL mechanisms that may be used on it. */
+  | { readonly type: 'open'; readonly ahead: boolean; readonly auth: readonly string[] }
   /** A command line was parsed. */
   | { readonly type: 'command'; readonly command: Command; readonly ahead: boolean }
   /** A command line was well framed but does not parse. */
@@ -41,11 +41,33 @@ export type SessionEvent =
   | { readonly type: 'data-refused'; readonly reply: Reply }
   /** A deadline of the client passed; the reply says which. */
   | { readonly type: 'timeout'; readonly reply: Reply }
-  /** TLS is in force on the client's connection. */
-  | { readonly type: 'secured' }
+  /** TLS is in force on the client's connection; `auth`: the mechanisms that may be used under it. */
+  | { readonly type: 'secured'; readonly auth: readonly string[] }
+  /** A line of the client within an AUTH exchange, without CRLF. Secret. */
+  | { readonly type: 'auth-line'; readonly text: string; readonly ahead: boolean }
+  /** Such a line was too long (RFC 4954 4: 12,288 octets). */
+  | { readonly type: 'auth-line-too-long' }
+  /** How the AUTH exchange goes on. */
+  | { readonly type: 'auth-step'; readonly step: AuthStep }
+  /** The answer to `askSender`; `refusal` is undefined where the login may use the address. */
+  | { readonly type: 'sender-verdict'; readonly ticket: number; readonly refusal: Reply | undefined }
   | { readonly type: 'client-gone' }
   /** The service is going down: finish the transaction in hand, begin no other. */
   | { readonly type: 'shutdown' };
+
+export type AuthStep =
+  /** Base64 already. */
+  | { readonly kind: 'challenge'; readonly text: string }
+  /** `login`: the name by which the session is known from now on. */
+  | { readonly kind: 'done'; readonly login: string }
+  /** `malformed` made no guess; `locked`: the client must come back later, so the session ends. */
+  | { readonly kind: 'failed'; readonly failure: 'wrong' | 'unavailable' | 'malformed' | 'locked' };
+
+/** A question to the policy about the sender of somebody who has logged in. */
+export interface SenderQuestion {
+  readonly ticket: number;
+  readonly from: Path;
+}
 
 /** A question to the policy about one recipient. */
 export interface Question {
@@ -66,6 +88,14 @@ export interface Effects {
   reply(reply: Reply): void;
   /** Asks the policy; the answer comes as a `verdict` event with the same ticket. */
   ask(question: Question): void;
+  /** Asks whether the login may use this sender; a `sender-verdict` with the same ticket answers. */
+  askSender(question: SenderQuestion): void;
+  /** Begins an AUTH exchange; an `auth-step` answers. `initial` is decoded, undefined when there was none. */
+  authenticate(mechanism: string, initial: Buffer | undefined): void;
+  /** The client's next response, decoded; an `auth-step` answers. */
+  authRespond(response: Buffer): void;
+  /** The exchange is over without a result: the client cancelled, or is gone. No `auth-step` follows. */
+  authAbandon(why: 'cancelled' | 'malformed' | 'gone'): void;
   /** Wants an upstream connection for this transaction; `upstream-ready` or `upstream-unavailable` answers. */
   acquire(): void;
   /** Sends one command upstream; exactly one `upstream-reply` or `upstream-lost` answers it. */

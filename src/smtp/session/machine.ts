@@ -7,7 +7,9 @@ import { banner, REPLIES, type Reply } from '../reply.js';
 import { close, refuse, sayAndClose, unlink } from './actions.js';
 import { COMMANDS, outOfOrder } from './commands.js';
 import type { Effects, SessionEvent } from './events.js';
+import { onAuthLine, onAuthLineTooLong, onAuthStep } from './on/auth.js';
 import { finish, onDataEnd, onDataRefused, onDataReply, onEndReply } from './on/data.js';
+import { onSenderVerdict } from './on/mail.js';
 import {
   failTransaction,
   onMailReply,
@@ -48,7 +50,15 @@ export const step = (state: SessionState, event: SessionEvent, out: Effects): vo
     case 'data-refused':
       return onDataRefused(state, event.reply, out);
     case 'secured':
-      return onSecured(state, out);
+      return onSecured(state, event.auth, out);
+    case 'auth-line':
+      return onAuthLine(state, event.text, event.ahead, out);
+    case 'auth-line-too-long':
+      return onAuthLineTooLong(state, out);
+    case 'auth-step':
+      return onAuthStep(state, event.step, out);
+    case 'sender-verdict':
+      return onSenderVerdict(state, event, out);
     case 'timeout':
       return onTimeout(state, event.reply, out);
     case 'client-gone':
@@ -58,10 +68,11 @@ export const step = (state: SessionState, event: SessionEvent, out: Effects): vo
   }
 };
 
-const onOpen = (state: SessionState, { ahead }: Event<'open'>, out: Effects): void => {
+const onOpen = (state: SessionState, { ahead, auth }: Event<'open'>, out: Effects): void => {
   // RFC 5321 4.3.1: the client waits for the banner.
   if (ahead) return sayAndClose(state, out, REPLIES.pipelining, 'framing');
   state.phase = 'command';
+  state.auth = auth;
   out.reply(banner(state.settings.hostname));
 };
 
@@ -173,8 +184,10 @@ const onUpstreamLost = (state: SessionState, { deadline }: Event<'upstream-lost'
 };
 
 /** RFC 3207 4.2: the session begins anew, with EHLO. What it has cost so far still counts. */
-const onSecured = (state: SessionState, out: Effects): void => {
+const onSecured = (state: SessionState, auth: readonly string[], out: Effects): void => {
   if (state.phase !== 'tls') return;
+  state.auth = auth;
+  state.login = undefined;
   state.secure = true;
   state.hello = undefined;
   state.esmtp = false;

@@ -6,6 +6,7 @@
  *                     └─DATA→ upstream ─354→ data ─CRLF.CRLF→ upstream ─reply→ command
  *                                             └─refused, lost→ discard ─CRLF.CRLF→ command
  *   command ─STARTTLS→ tls ─secured→ command, knowing nothing
+ *   command ─AUTH→ authenticating ─challenge→ auth ─line→ authenticating ─done, failed→ command
  *   any ─close→ closed
  *
  * Commands are taken in `command` only; whoever drives the machine holds the client's octets back meanwhile.
@@ -23,6 +24,8 @@ export type Phase =
   | 'acquiring'
   | 'upstream'
   | 'tls'
+  | 'auth'
+  | 'authenticating'
   | 'data'
   | 'discard'
   | 'closed';
@@ -44,6 +47,10 @@ export interface SessionSettings {
   readonly secureKeywords: readonly string[];
   /** STARTTLS may be said. */
   readonly starttls: boolean;
+  /** There are logins at all: AUTH may become available under TLS. */
+  readonly logins: boolean;
+  /** MAIL needs a login (RFC 6409 4.3). */
+  readonly requireLogin: boolean;
   /** Octets; 0 is no limit. */
   readonly messageBytes: number;
   readonly recipients: number;
@@ -83,6 +90,10 @@ export interface SessionState {
   esmtp: boolean;
   /** TLS is in force. */
   secure: boolean;
+  /** SASL mechanisms on offer now. */
+  auth: readonly string[];
+  /** The name of the login, once one has succeeded. */
+  login: string | undefined;
   transaction: Transaction | undefined;
   readonly expected: Expectation[];
   ticket: number;
@@ -100,6 +111,8 @@ export const newSession = (settings: SessionSettings, secure = false): SessionSt
   hello: undefined,
   esmtp: false,
   secure,
+  auth: [],
+  login: undefined,
   transaction: undefined,
   expected: [],
   ticket: 0,

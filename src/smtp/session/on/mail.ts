@@ -1,9 +1,10 @@
 import { pathText } from '../../address.js';
 import { type Param, paramAllowed } from '../../params.js';
 import { REPLIES, senderOk } from '../../reply.js';
-import { refuse } from '../actions.js';
+import { endTransaction, refuse } from '../actions.js';
 import type { Run } from '../commands.js';
-import { newTransaction } from '../state.js';
+import type { Effects, SessionEvent } from '../events.js';
+import { newTransaction, type SessionState } from '../state.js';
 
 /** RFC 1870 6.1: a size declared at MAIL is held against the limit at once. */
 const declaredTooBig = (params: readonly Param[], limit: number): boolean => {
@@ -13,7 +14,12 @@ const declaredTooBig = (params: readonly Param[], limit: number): boolean => {
 
 /** MAIL is answered here; the upstream hears it with the first recipient that is allowed. */
 export const onMail: Run<'MAIL'> = (state, { path, params }, out) => {
-  const { capabilities, messageBytes } = state.settings;
+  const { capabilities, messageBytes, requireLogin, starttls } = state.settings;
+  if (requireLogin && state.login === undefined) {
+    const tlsFirst = !state.secure && starttls && state.auth.length === 0;
+    refuse(state, out, tlsFirst ? REPLIES.tlsThenLogin : REPLIES.loginRequired);
+    return;
+  }
   if (params.some(({ keyword }) => !paramAllowed('MAIL', keyword, capabilities))) {
     refuse(state, out, REPLIES.unknownParameter);
     return;
@@ -23,5 +29,30 @@ export const onMail: Run<'MAIL'> = (state, { path, params }, out) => {
     return;
   }
   state.transaction = newTransaction(path, params, capabilities);
-  out.reply(senderOk(`<${pathText(path)}>`));
+  if (state.login === undefined) {
+    out.reply(senderOk(`<${pathText(path)}>`));
+    return;
+  }
+  state.ticket += 1;
+  state.phase = 'judging';
+  out.askSender({ ticket: state.ticket, from: path });
+};
+
+/** RFC 6409 6.1: whoever has logged in may not send in another's name. */
+export const onSenderVerdict = (
+  state: SessionState,
+  { ticket, refusal }: Extract<SessionEvent, { type: 'sender-verdict' }>,
+  out: Effects,
+): void => {
+  const { transaction } = state;
+  if (state.phase !== 'judging' || ticket !== state.ticket || transaction === undefined) return;
+  // A RCPT that waits is not answered by what was said of the sender.
+  if (transaction.pending !== undefined) return;
+  state.phase = 'command';
+  if (refusal === undefined) {
+    out.reply(senderOk(`<${pathText(transaction.from)}>`));
+    return;
+  }
+  refuse(state, out, refusal);
+  endTransaction(state, out);
 };

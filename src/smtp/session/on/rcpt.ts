@@ -29,7 +29,9 @@ export const onRcpt: Run<'RCPT'> = (state, command, out) => {
 
 export const onVerdict = (state: SessionState, event: Event<'verdict'>, out: Effects): void => {
   const transaction = state.transaction;
-  if (state.phase !== 'judging' || event.ticket !== state.ticket || transaction === undefined) return;
+  if (state.phase !== 'judging' || event.ticket !== state.ticket) return;
+  // Without a RCPT that waits, the question was another: that about the sender.
+  if (transaction?.pending === undefined) return;
   if (!event.judgement.permit) {
     const { reply } = event.judgement;
     answerRcpt(state, transaction, out, reply, reply.code >= 500);
@@ -65,6 +67,8 @@ export const onUpstreamReady = (state: SessionState, event: Event<'upstream-read
     path: transaction.from,
     params: filterParams(transaction.params, 'MAIL', event.capabilities),
   });
+  // RFC 2920 3.1: both in one group. DATA never is in it, so that no data can follow a MAIL or RCPT that was refused.
+  if (event.capabilities.pipelining) forwardRcpt(state, transaction, out);
 };
 
 export const onUpstreamUnavailable = (
@@ -78,18 +82,23 @@ export const onUpstreamUnavailable = (
   failTransaction(state, transaction, out, event.busy ? REPLIES.upstreamBusy : REPLIES.upstreamDown, 'close');
 };
 
-/** The upstream's refusal of MAIL answers this RCPT and every later one of the transaction. */
+/**
+ * The upstream's refusal of MAIL answers this RCPT and every later one of the transaction. Where RCPT was said along with
+ * MAIL, its reply is awaited first: nothing may be owed on a connection that others get.
+ */
 export const onMailReply = (
   state: SessionState,
   transaction: Transaction,
   reply: UpstreamReply,
   out: Effects,
 ) => {
+  const rcptSaid = state.expected.length > 0;
   if (isSuccess(reply.code)) {
     transaction.link = 'open';
-    forwardRcpt(state, transaction, out);
+    if (!rcptSaid) forwardRcpt(state, transaction, out);
   } else if (isRefusal(reply.code)) {
-    failTransaction(state, transaction, out, relayed(reply), reply.code === 421 ? 'close' : 'reuse');
+    if (rcptSaid && reply.code !== 421) transaction.failure = relayed(reply);
+    else failTransaction(state, transaction, out, relayed(reply), reply.code === 421 ? 'close' : 'reuse');
   } else {
     failTransaction(state, transaction, out, REPLIES.upstreamFault, 'close');
   }
@@ -104,6 +113,10 @@ export const onRcptReply = (
   if (reply.code === 421 || !(isSuccess(reply.code) || isRefusal(reply.code))) {
     const said = reply.code === 421 ? relayed(reply) : REPLIES.upstreamFault;
     failTransaction(state, transaction, out, said, 'close');
+    return;
+  }
+  if (transaction.failure !== undefined) {
+    failTransaction(state, transaction, out, transaction.failure, 'reuse');
     return;
   }
   const pending = transaction.pending;

@@ -38,8 +38,6 @@ export const onStartTls: Run<'STARTTLS'> = (state, _command, out) => {
   out.startTls();
 };
 
-export const onUnavailable: Run<'AUTH'> = (state, _command, out) => refuse(state, out, REPLIES.notAvailable);
-
 /** RFC 3030: a count of raw octets follows, which must never be read as commands; so the session ends. */
 export const onBdat: Run<'BDAT'> = (state, _command, out) => {
   out.reply(REPLIES.chunkingRefused);
