@@ -42,7 +42,7 @@ const judged = (
   if ('refused' in from) return { kind: 'deny', rule: undefined, why: from.refused };
   const to = readAddress('recipient', test.to);
   if ('refused' in to) return { kind: 'deny', rule: undefined, why: to.refused };
-  const { client, clientName, listener, helo, tls } = test;
+  const { client, clientName, listener, helo, tls, proven } = test;
   const secure = tls === undefined ? {} : { tls };
   return decide(policy, {
     client,
@@ -50,6 +50,7 @@ const judged = (
     listener,
     helo,
     ...secure,
+    ...proven,
     ...envelopeFacts(from.path, to.path),
   });
 };

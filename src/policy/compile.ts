@@ -2,19 +2,32 @@
  * From the text of a policy to rules that can be judged, or to every fault in it. All file contents come
  * through the injected `readFile`.
  */
-import { type Ip, parseIp } from '../base/ip.js';
+import { type Ip, type IpSet, parseIp } from '../base/ip.js';
 import { err, ok, type Result } from '../base/result.js';
-import { compileConditions } from './conditions.js';
+import { compileConditions, fingerprintHex } from './conditions.js';
 import { readDocument } from './document.js';
 import { didYouMean, type PolicyError } from './errors.js';
-import type { FactNeeds, Known, RuleReply, Verdict } from './facts.js';
+import type { FactNeeds, Facts, Known, ListedFact, RuleReply, Verdict } from './facts.js';
+import { compileGreylist, compileLimit } from './limit.js';
 import { compileLists, type ListInputs } from './lists.js';
 import type { Condition } from './match.js';
+import type { Sources } from './proofs.js';
 import { ruleReply } from './rule-reply.js';
-import { type ListInput, PART, type RuleInput, type TestInput, VERBS, type Verb } from './schema.js';
+import {
+  type ConditionKey,
+  type ListInput,
+  PART,
+  type RuleInput,
+  type SenderInput,
+  type TestInput,
+  VERBS,
+  type Verb,
+} from './schema.js';
+import { compileSender, type SenderRule } from './senders.js';
 import { shapeFaults } from './shape.js';
-import { checkOpenRelay, checkReachable, type Draft } from './soundness.js';
+import { checkOpenRelay, checkReachable, type Draft, ownNetworks } from './soundness.js';
 import { type ReadFile, Source } from './source.js';
+import { throughOf } from './through.js';
 
 export type { PolicyError } from './errors.js';
 export { renderError } from './errors.js';
@@ -27,6 +40,10 @@ export interface CompiledRule {
   readonly shadow: boolean;
   /** All have to hold; none: the rule always matches. */
   readonly conditions: readonly Condition[];
+  /** Which windows an allow rule asks for; absent where it asks for none. */
+  readonly window?: { readonly sources: Sources };
+  /** A few of the domains and literals that stand under `to`, for trying what is routed through them. */
+  readonly through: readonly string[];
   /** The verdict when it matches and nothing else is to be told. */
   readonly verdict: Verdict;
 }
@@ -39,6 +56,8 @@ export interface CompiledTest {
   readonly helo: string;
   /** As in the facts. */
   readonly tls: string | undefined;
+  /** What the client has proven, as in the facts. */
+  readonly proven: Pick<Facts, 'login' | 'windows' | 'certificate' | 'listed'>;
   /** As written: without or with angle brackets. */
   readonly from: string;
   readonly to: string;
@@ -53,6 +72,9 @@ export interface CompiledTest {
 export interface Policy {
   readonly rules: readonly CompiledRule[];
   readonly needs: FactNeeds;
+  /** The site's own networks: those that a rule lets send anywhere by nothing but their addresses. */
+  readonly trusted: readonly IpSet[];
+  readonly senders: readonly SenderRule[];
   readonly tests: readonly CompiledTest[];
   /** The path it was loaded from. */
   readonly source: string;
@@ -82,6 +104,7 @@ interface Parts {
   readonly domains: ListInputs;
   /** Sparse: a faulty rule is `undefined`. */
   readonly rules: readonly (RuleInput | undefined)[];
+  readonly senders: readonly (SenderInput | undefined)[];
   readonly tests: readonly (TestInput | undefined)[];
 }
 
@@ -110,6 +133,7 @@ const readParts = (root: unknown, source: Source): Parts => {
     networks: listInputs(parts.networks),
     domains: listInputs(parts.domains),
     rules: itemsOf(parts.rules).map((rule) => PART.rule.safeParse(rule).data),
+    senders: itemsOf(parts.senders).map((sender) => PART.sender.safeParse(sender).data),
     tests: itemsOf(parts.tests).map((test) => PART.test.safeParse(test).data),
   };
 };
@@ -125,12 +149,6 @@ const compileRule = (input: RuleInput, index: number, compile: Compiling): Compi
     source.report(at, said, 'A rule has exactly one of them; {} as its value means always.');
     return undefined;
   }
-  if (input.limit !== undefined)
-    source.reportKey(
-      [...at, 'limit'],
-      'needs counters, which this version cannot supply yet',
-      'Remove the limit.',
-    );
   const reply = ruleReply(input.reply, verb, [...at, 'reply'], source);
   const { conditions, complete } = compileConditions(input[verb]!, verb, [...at, verb], lists, source);
   if (!complete) return undefined;
@@ -139,7 +157,25 @@ const compileRule = (input: RuleInput, index: number, compile: Compiling): Compi
   drafts.push(draft);
   if (!shadow) checkOpenRelay(draft, source);
   const plain = conditions.map(({ condition }) => condition);
-  return { name, verb, shadow, conditions: plain, verdict: verdictOf(name, verb, plain, reply) };
+  const limit = input.limit && compileLimit(input.limit, verb, conditions, [...at, 'limit'], source);
+  const { greylist: wait } = input;
+  const greylist = wait === undefined ? undefined : compileGreylist(wait, verb, [...at, 'greylist'], source);
+  const verdict = verdictOf(name, verb, plain, reply);
+  const operands = conditions.map(({ operand }) => operand);
+  const windows = operands.find((operand) => operand.kind === 'windows');
+  return {
+    name,
+    verb,
+    shadow,
+    conditions: plain,
+    through: throughOf(conditions),
+    verdict: {
+      ...verdict,
+      ...(limit === undefined ? {} : { limit }),
+      ...(greylist === undefined ? {} : { greylist }),
+    },
+    ...(verb === 'allow' && windows !== undefined ? { window: { sources: windows.sources } } : {}),
+  };
 };
 
 interface Compiling {
@@ -172,6 +208,28 @@ const clientNameFact = (text: string | undefined): Known<string | undefined> =>
         value: text === undefined || text === '' ? undefined : text.toLowerCase().replace(/\.$/, ''),
       };
 
+const listedFact = (listed: TestInput['listed']): Known<ListedFact> => {
+  const lists = listed === undefined ? [] : [listed].flat();
+  return { known: true, value: { lists, blocked: lists.length > 0 } };
+};
+
+const provenFacts = ({ login, window, certificate, listed }: TestInput): CompiledTest['proven'] => {
+  const open = typeof window === 'string' ? { login: login ?? 'somebody', source: window } : window;
+  const held = open && { ...open, until: Number.POSITIVE_INFINITY, used: 0, budget: 0 };
+  const card = typeof certificate === 'string' ? { fingerprint: certificate } : certificate;
+  return {
+    ...(login === undefined ? {} : { login }),
+    listed: listedFact(listed),
+    windows:
+      window === 'unknown'
+        ? { known: false, why: 'the test says so' }
+        : { known: true, value: held === undefined ? [] : [held] },
+    ...(card === undefined
+      ? {}
+      : { certificate: { fingerprint: fingerprintHex(card.fingerprint), subject: card.subject } }),
+  };
+};
+
 const compileTest = (
   input: TestInput,
   index: number,
@@ -194,6 +252,7 @@ const compileTest = (
     listener,
     helo: helo.toLowerCase(),
     tls: input.tls === undefined ? undefined : `TLSv${input.tls}`,
+    proven: provenFacts(input),
     from,
     to,
     expect,
@@ -228,16 +287,37 @@ export const loadPolicy = (
   const names = checkNames(parts.rules, source);
   // Where a rule is faulty its name may be the one that a test means.
   const ruleNames = parts.rules.includes(undefined) ? undefined : names;
+  const senders = parts.senders.map((sender, i) =>
+    sender === undefined ? undefined : compileSender(sender, i, compiling.lists, source),
+  );
   const tests = parts.tests.map((test, i) =>
     test === undefined ? undefined : compileTest(test, i, ruleNames, source),
   );
   if (source.errors.length > 0) return err(inOrder(source.errors, path));
   const compiled = rules.filter((rule) => rule !== undefined);
-  const needs = {
-    clientName: compiled.some(({ conditions }) => conditions.some(({ key }) => key === 'client_name')),
-  };
-  return ok({ rules: compiled, needs, tests: tests.filter((test) => test !== undefined), source: path });
+  const asksFor = (wanted: ConditionKey): boolean =>
+    compiled.some(({ conditions }) => conditions.some(({ key }) => key === wanted));
+  return ok({
+    rules: compiled,
+    needs: {
+      clientName: asksFor('client_name'),
+      window: asksFor('window'),
+      listed: asksFor('listed'),
+      lists: listNames(compiling.drafts),
+    },
+    trusted: compiling.drafts.flatMap(ownNetworks),
+    senders: senders.filter((sender) => sender !== undefined),
+    tests: tests.filter((test) => test !== undefined),
+    source: path,
+  });
 };
+
+const listNames = (drafts: readonly Draft[]): ReadonlySet<string> =>
+  new Set(
+    drafts.flatMap(({ conditions }) =>
+      conditions.flatMap(({ operand }) => (operand.kind === 'listed' ? [...(operand.names ?? [])] : [])),
+    ),
+  );
 
 /** Errors of the policy itself by line and column, then those of the files it names. */
 const inOrder = (errors: readonly PolicyError[], path: string): readonly PolicyError[] => {

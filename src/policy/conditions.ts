@@ -1,5 +1,6 @@
 /** From the conditions of one rule as written to conditions that can be asked. */
 import type { KeyPath } from './errors.js';
+import { LISTED_NAME, type ListNames, listedCondition } from './listed.js';
 import {
   type Domains,
   type Lists,
@@ -8,6 +9,7 @@ import {
   resolveNetworks,
   type Word,
 } from './lists.js';
+import { LoginSet, loginFault } from './login-set.js';
 import {
   type Condition,
   clientCondition,
@@ -15,38 +17,21 @@ import {
   fromCondition,
   heloCondition,
   listenerCondition,
-  tlsCondition,
   toCondition,
 } from './match.js';
-import type { ConditionKey, ConditionsInput, Verb } from './schema.js';
+import { loginCondition, type Sources, type TlsWanted, tlsCondition, windowCondition } from './proofs.js';
+import type { ConditionsInput, Verb } from './schema.js';
 import type { Source } from './source.js';
-
-/**
- * The facts that this version can supply. A condition on any other is refused at load time rather than
- * taken for true or false.
- */
-export const SUPPLIED_FACTS: ReadonlySet<ConditionKey> = new Set([
-  'client',
-  'client_name',
-  'listener',
-  'helo',
-  'tls',
-  'from',
-  'to',
-]);
-
-const NEEDS: Readonly<Partial<Record<ConditionKey, string>>> = {
-  login: 'a login',
-  window: 'a window (POP-before-SMTP)',
-  listed: 'DNS blocklists',
-};
 
 /** What a condition compares with, kept for the checks at load time. */
 export type Operand =
   | { readonly kind: 'networks'; readonly lists: readonly Networks[] }
   | { readonly kind: 'domains'; readonly lists: readonly Domains[]; readonly nullSender: boolean }
   | { readonly kind: 'names'; readonly names: ReadonlySet<string> }
-  | { readonly kind: 'tls'; readonly wanted: boolean | string };
+  | { readonly kind: 'tls'; readonly wanted: TlsWanted }
+  | { readonly kind: 'logins'; readonly logins: LoginSet }
+  | { readonly kind: 'windows'; readonly sources: Sources }
+  | { readonly kind: 'listed'; readonly names: ListNames };
 
 export interface CompiledCondition {
   readonly condition: Condition;
@@ -91,6 +76,43 @@ class Builder {
     return { condition: listenerCondition(textOf(input), names), operand: { kind: 'names', names } };
   }
 
+  login(input: string | readonly string[]): CompiledCondition | undefined {
+    const at = [...this.at, 'login'];
+    const words = wordsOf(input, at);
+    const faults = words.flatMap(({ text, at: place }) => {
+      const fault = loginFault(text);
+      if (fault !== undefined) this.source.reportEntry(place, text, fault);
+      return fault === undefined ? [] : [fault];
+    });
+    if (!this.#usable(at, faults.length === 0, words.length, input)) return undefined;
+    const logins = new LoginSet(listOf(input));
+    return { condition: loginCondition(textOf(input), logins), operand: { kind: 'logins', logins } };
+  }
+
+  window(input: string | readonly string[]): CompiledCondition | undefined {
+    const words = listOf(input);
+    if (!this.#usable([...this.at, 'window'], true, words.length, input)) return undefined;
+    const sources: Sources = words.includes('any') ? undefined : new Set(words);
+    return { condition: windowCondition(textOf(input), sources), operand: { kind: 'windows', sources } };
+  }
+
+  listed(input: string | readonly string[]): CompiledCondition | undefined {
+    const at = [...this.at, 'listed'];
+    const words = wordsOf(input, at);
+    const wrong = words.filter(({ text }) => !LISTED_NAME.test(text));
+    for (const { text, at: place } of wrong)
+      this.source.reportEntry(
+        place,
+        text,
+        'not the name of a DNS list. Write any, or a name of dnsbl.lists.',
+      );
+    if (!this.#usable(at, wrong.length === 0, words.length, input)) return undefined;
+    const names = words.some(({ text }) => text === 'any')
+      ? undefined
+      : new Set(words.map(({ text }) => text));
+    return { condition: listedCondition(textOf(input), names), operand: { kind: 'listed', names } };
+  }
+
   domains(
     key: 'client_name' | 'helo' | 'from' | 'to',
     input: string | readonly string[],
@@ -133,6 +155,42 @@ class Builder {
   }
 }
 
+/** As certificates are known in the facts: lower-case hex without colons. */
+export const fingerprintHex = (fingerprint: string): string =>
+  fingerprint.slice('sha256:'.length).replaceAll(':', '').toLowerCase();
+
+type TlsInput = NonNullable<ConditionsInput['tls']>;
+
+const tlsWanted = (input: TlsInput): TlsWanted => {
+  if (typeof input === 'boolean') return { secure: input, least: 0 };
+  if (typeof input !== 'string') {
+    const { least, fingerprint, subject } = input;
+    return {
+      secure: true,
+      least: Number(least ?? 0),
+      ...(fingerprint === undefined
+        ? {}
+        : { fingerprints: new Set(listOf(fingerprint).map(fingerprintHex)) }),
+      ...(subject === undefined ? {} : { subjects: new Set(listOf(subject)) }),
+    };
+  }
+  return input.startsWith('sha256:')
+    ? { secure: true, least: 0, fingerprints: new Set([fingerprintHex(input)]) }
+    : { secure: true, least: Number(input) };
+};
+
+const tlsText = (input: TlsInput): string =>
+  typeof input === 'object'
+    ? Object.entries(input)
+        .map(([key, value]) => `${key} ${textOf(value ?? [])}`)
+        .join(' and ')
+    : String(input);
+
+const tls = (input: TlsInput): CompiledCondition => {
+  const wanted = tlsWanted(input);
+  return { condition: tlsCondition(tlsText(input), wanted), operand: { kind: 'tls', wanted } };
+};
+
 const textOf = (input: string | readonly string[]): string => listOf(input).join(', ');
 
 export interface CompiledConditions {
@@ -141,7 +199,7 @@ export interface CompiledConditions {
   readonly complete: boolean;
 }
 
-/** Compiles the conditions that stand at `at`; the cheap ones come first, `client_name` last. */
+/** Compiles the conditions that stand at `at`; the cheap ones come first. */
 export const compileConditions = (
   input: ConditionsInput,
   verb: Verb,
@@ -158,21 +216,15 @@ export const compileConditions = (
   };
   if (input.listener !== undefined) keep(builder.listener(input.listener));
   if (input.tls !== undefined) {
-    keep({ condition: tlsCondition(input.tls), operand: { kind: 'tls', wanted: input.tls } });
+    keep(tls(input.tls));
   }
+  if (input.login !== undefined) keep(builder.login(input.login));
   if (input.client !== undefined) keep(builder.client(input.client));
   for (const key of ['helo', 'from', 'to', 'client_name'] as const) {
     const given = input[key];
     if (given !== undefined) keep(builder.domains(key, given));
   }
-  for (const key of Object.keys(NEEDS) as ConditionKey[]) {
-    if (input[key] === undefined || SUPPLIED_FACTS.has(key)) continue;
-    source.reportKey(
-      [...at, key],
-      `needs ${NEEDS[key]}, which this version cannot supply yet`,
-      'Remove this rule or condition.',
-    );
-    complete = false;
-  }
+  if (input.window !== undefined) keep(builder.window(input.window));
+  if (input.listed !== undefined) keep(builder.listed(input.listed));
   return { conditions, complete };
 };

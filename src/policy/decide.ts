@@ -2,6 +2,7 @@
 import type { CompiledRule, Policy } from './compile.js';
 import type { Facts, ShadowVerdict, Verdict } from './facts.js';
 import type { Truth } from './match.js';
+import { fittingWindow } from './proofs.js';
 
 const NO_RULE: Verdict = {
   kind: 'deny',
@@ -36,6 +37,13 @@ const notKnown = ({ name, conditions }: CompiledRule, facts: Facts): Verdict => 
   };
 };
 
+/** The verdict of a rule that matches, with the window by which it does. */
+const matched = ({ verdict, window }: CompiledRule, { windows }: Facts): Verdict => {
+  if (window === undefined || windows?.known !== true) return verdict;
+  const fitting = fittingWindow(windows.value, window.sources);
+  return fitting === undefined ? verdict : { ...verdict, window: fitting };
+};
+
 /** Is told of every rule that is judged, in order, up to and with the one that decides. */
 export type Visit = (rule: CompiledRule, truth: Truth) => void;
 
@@ -52,7 +60,7 @@ export const judge = (policy: Policy, facts: Facts, visit?: Visit): Verdict => {
       shadows.push({ rule: rule.name, would: truth === 'yes' ? rule.verb : 'defer' });
       continue;
     }
-    verdict = truth === 'yes' ? rule.verdict : notKnown(rule, facts);
+    verdict = truth === 'yes' ? matched(rule, facts) : notKnown(rule, facts);
     break;
   }
   return shadows === undefined ? verdict : { ...verdict, shadows };

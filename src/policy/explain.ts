@@ -2,6 +2,7 @@
 import type { Policy } from './compile.js';
 import { judge } from './decide.js';
 import type { Facts, Verdict } from './facts.js';
+import type { Limit } from './limit.js';
 import type { Truth } from './match.js';
 import type { ConditionKey, Verb } from './schema.js';
 
@@ -54,13 +55,18 @@ const OUTCOMES: Readonly<Record<Truth, string>> = {
 };
 
 /** Control characters and all beyond ASCII as `\x..` and `\u....`, so that nothing forges a line. */
-const escaped = (text: string): string =>
+export const escaped = (text: string): string =>
   text.replace(/[^\x20-\x7e]/g, (c) => {
     const code = c.charCodeAt(0);
     return code < 0x100
       ? `\\x${code.toString(16).padStart(2, '0')}`
       : `\\u${code.toString(16).padStart(4, '0')}`;
   });
+
+const limitText = ({ counts, per, then }: Limit): string => {
+  const terms = counts.map(({ what, most, period }) => `${most} ${what} in ${period / 1000} s`);
+  return `counted per ${per}: ${terms.join(', ')}; past that: ${then}`;
+};
 
 /** An explanation as text for a terminal, lines ended by LF. */
 export const renderExplanation = ({ rules, notReached, verdict }: Explanation): string => {
@@ -75,5 +81,8 @@ export const renderExplanation = ({ rules, notReached, verdict }: Explanation): 
   }
   if (notReached.length > 0) lines.push(`  not reached: ${notReached.join(', ')}`);
   lines.push(`=> ${verdict.kind}: ${escaped(verdict.why)}`);
+  if (verdict.limit !== undefined) lines.push(`   ${limitText(verdict.limit)}`);
+  if (verdict.greylist !== undefined)
+    lines.push(`   strangers have to come again after ${verdict.greylist / 1000} s`);
   return `${lines.join('\n')}\n`;
 };

@@ -5,11 +5,33 @@
 import type { VerdictKind } from '../base/events.js';
 import type { Ip } from '../base/ip.js';
 import type { Reading } from '../smtp/path.js';
+import type { Limit } from './limit.js';
 
 /** A fact that may not be known just now. `unknown` carries the reason for the log. */
 export type Known<T> =
   | { readonly known: true; readonly value: T }
   | { readonly known: false; readonly why: string };
+
+/** A login that was proven from the client's address a while ago (see windows/window). */
+export interface WindowFact {
+  readonly login: string;
+  readonly source: string;
+  /** Milliseconds since 1970. */
+  readonly until: number;
+  /** Recipients used, and how many there may be; 0 is no bound. */
+  readonly used: number;
+  readonly budget: number;
+}
+
+/** What DNS lists say of the client's address. */
+export interface ListedFact {
+  /** The names of those that have it. */
+  readonly lists: readonly string[];
+  /** Their weights together reach the threshold. */
+  readonly blocked: boolean;
+}
+
+export const NOT_LISTED: ListedFact = { lists: [], blocked: false };
 
 export interface Facts {
   readonly client: Ip;
@@ -18,6 +40,14 @@ export interface Facts {
   readonly listener: string;
   /** TLS version in force, such as `TLSv1.3`; absent in clear text. */
   readonly tls?: string;
+  /** The name of the login by SMTP AUTH; absent: nobody logged in. */
+  readonly login?: string;
+  /** A client certificate: its SHA-256 fingerprint in lower-case hex, and its subject if the chain was verified. */
+  readonly certificate?: { readonly fingerprint: string; readonly subject: string | undefined };
+  /** The open windows of the client's address; absent: nobody asked. */
+  readonly windows?: Known<readonly WindowFact[]>;
+  /** Absent: nobody asked. A list that does not answer has nobody on it, and a trusted client is on none. */
+  readonly listed?: Known<ListedFact>;
   /** HELO or EHLO argument, `''` before it. */
   readonly helo: string;
   /** Domain of MAIL FROM in A-label form and the whole address lower-cased; both '' for `<>`. */
@@ -27,7 +57,8 @@ export interface Facts {
 }
 
 /** Why the verdict is as it is: a closed set, fit for a metric label. */
-export type VerdictReason = 'rule' | 'no-rule' | 'unknown-fact';
+/** `listed` and `greylisted`: a rule allows it, and the listener screens strangers. */
+export type VerdictReason = 'rule' | 'no-rule' | 'unknown-fact' | 'listed' | 'greylisted';
 
 /** The words with which a refusal is uttered; absent means the catalogue's own. */
 export interface RuleReply {
@@ -50,6 +81,12 @@ export interface Verdict {
   /** For people: why, in one line. */
   readonly why: string;
   readonly reply: RuleReply | undefined;
+  /** What the proxy has to count before it lets the recipient pass. */
+  readonly limit?: Limit;
+  /** An allow rule lets strangers pass only who come again after so long, ms. */
+  readonly greylist?: number;
+  /** The window by which an allow rule let the recipient pass; absent where it asks for none. */
+  readonly window?: WindowFact;
   /** Shadow rules that matched before the deciding rule and would have said something else or the same. */
   readonly shadows: readonly ShadowVerdict[];
 }
@@ -57,4 +94,8 @@ export interface Verdict {
 /** Which facts a compiled policy can ask for at all: what it does not need is not looked up. */
 export interface FactNeeds {
   readonly clientName: boolean;
+  readonly window: boolean;
+  readonly listed: boolean;
+  /** The DNS lists that conditions name. */
+  readonly lists: ReadonlySet<string>;
 }

@@ -51,21 +51,6 @@ export const clientCondition = (text: string, sets: readonly IpSet[]): Condition
     ({ client }) => client.text,
   );
 
-/** `true`: under TLS; `false`: in clear text; a version: that one or a later. */
-export const tlsCondition = (wanted: boolean | string): Condition => {
-  const version = (tls: string | undefined): number =>
-    tls === undefined ? 0 : Number(tls.slice(4) || '1.0');
-  const test = ({ tls }: Facts): boolean =>
-    typeof wanted === 'boolean' ? (tls !== undefined) === wanted : version(tls) >= Number(wanted);
-  return {
-    key: 'tls',
-    text: String(wanted),
-    holds: (facts) => truth(test(facts)),
-    why: ({ tls }) =>
-      `the connection is ${tls === undefined ? 'in clear text' : `under ${tls}`}, ${String(wanted)} is asked for`,
-  };
-};
-
 export const listenerCondition = (text: string, names: ReadonlySet<string>): Condition =>
   known(
     'listener',

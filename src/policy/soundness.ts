@@ -2,7 +2,9 @@
 import { IpSet } from '../base/ip.js';
 import type { CompiledCondition, Operand } from './conditions.js';
 import type { KeyPath } from './errors.js';
+import { listedCovers } from './listed.js';
 import type { Domains } from './lists.js';
+import { type Sources, tlsCovers } from './proofs.js';
 import type { Verb } from './schema.js';
 import type { Source } from './source.js';
 
@@ -43,9 +45,20 @@ const everybody = (operand: Operand): string | undefined => {
 
 const OWN_NETWORKS = 'Name your own networks under client, or say i_know: open relay.';
 
+/** The rule asks for something that only a person or device the site knows can have. */
+const demandsProof = (draft: Draft): boolean =>
+  draft.conditions.some(
+    ({ operand }) =>
+      operand.kind === 'logins' ||
+      operand.kind === 'windows' ||
+      (operand.kind === 'tls' &&
+        (operand.wanted.fingerprints !== undefined || operand.wanted.subjects !== undefined)),
+  );
+
 /** An allow rule without `to` relays for whomever it matches, so it has to say who that is. */
 export const checkOpenRelay = (draft: Draft, source: Source): void => {
   if (draft.verb !== 'allow' || draft.iKnow || find(draft, 'to') !== undefined) return;
+  if (demandsProof(draft)) return;
   const client = find(draft, 'client');
   if (client !== undefined) {
     const why = everybody(client.operand);
@@ -62,17 +75,24 @@ export const checkOpenRelay = (draft: Draft, source: Source): void => {
   source.report([...draft.at, 'allow'], `open relay: ${why}`, OWN_NETWORKS);
 };
 
+/**
+ * The networks that a rule lets send anywhere because they are what they are: the site's own. A rule that admits to be
+ * an open relay tells nothing of whose they are.
+ */
+export const ownNetworks = (draft: Draft): readonly IpSet[] => {
+  if (draft.verb !== 'allow' || draft.shadow || draft.iKnow || demandsProof(draft)) return [];
+  const operand = find(draft, 'to') === undefined ? find(draft, 'client')?.operand : undefined;
+  return operand?.kind === 'networks' ? operand.lists.map(({ set }) => set) : [];
+};
+
 const domainsCover = (earlier: readonly Domains[], later: readonly Domains[]): boolean =>
   later.every(
     (list) =>
       earlier.includes(list) || list.entries.every((entry) => earlier.some(({ set }) => set.covers(entry))),
   );
 
-const tlsCovers = (earlier: boolean | string, later: boolean | string): boolean => {
-  if (earlier === later) return true;
-  if (typeof later !== 'string') return false;
-  return earlier === true || (typeof earlier === 'string' && Number(earlier) <= Number(later));
-};
+const sourcesCover = (earlier: Sources, later: Sources): boolean =>
+  earlier === undefined || (later !== undefined && [...later].every((source) => earlier.has(source)));
 
 /** True if all that fulfils `later` fulfils `earlier` too. */
 const covers = (earlier: Operand, later: Operand): boolean => {
@@ -87,6 +107,10 @@ const covers = (earlier: Operand, later: Operand): boolean => {
   if (earlier.kind === 'names' && later.kind === 'names')
     return [...later.names].every((name) => earlier.names.has(name));
   if (earlier.kind === 'tls' && later.kind === 'tls') return tlsCovers(earlier.wanted, later.wanted);
+  if (earlier.kind === 'logins' && later.kind === 'logins') return earlier.logins.covers(later.logins);
+  if (earlier.kind === 'windows' && later.kind === 'windows')
+    return sourcesCover(earlier.sources, later.sources);
+  if (earlier.kind === 'listed' && later.kind === 'listed') return listedCovers(earlier.names, later.names);
   return false;
 };
 

@@ -23,11 +23,11 @@ import {
 } from './common.js';
 
 /** True for what sendmail would compare with a client's address. */
-const looksNumeric = (text: string): boolean =>
+export const looksNumeric = (text: string): boolean =>
   /^[\d.]+(\/\d+)?$/.test(text) || /^ipv6:/i.test(text) || text.includes('::');
 
 /** An address, CIDR block, or prefix: whole octets (`192.168`), or whole groups behind `IPv6:`. */
-const readPrefix = (text: string): Result<EntryTypes['networks'], string> => {
+export const readPrefix = (text: string): Result<EntryTypes['networks'], string> => {
   const v6 = /^ipv6:/i.test(text) ? text.slice(5) : undefined;
   if (v6 !== undefined) {
     const groups = v6.replace(/:$/, '').split(':');
