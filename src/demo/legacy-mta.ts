@@ -26,12 +26,12 @@ export interface LegacyOptions {
   readonly banner?: readonly string[];
   /** Keyword lines of the EHLO reply; undefined: EHLO is unknown. */
   readonly ehlo?: readonly string[] | undefined;
-  /** `argument`: the rest of the command line. Undefined: as usual. */
+  /** `argument`: the rest of the command line. Undefined: as usual. A promise: no answer before it is kept. */
   readonly script?: (
     step: LegacyStep,
     argument: string,
     connection: LegacyConnection,
-  ) => LegacyAction | undefined;
+  ) => LegacyAction | undefined | Promise<LegacyAction | undefined>;
   /** Message data is counted, not kept. */
   readonly forget?: boolean;
   /** Octets that come in one segment with DATA are executed as commands, as sendmail 8.6 to 8.10 do. */
@@ -57,6 +57,8 @@ export interface LegacyConnection {
   readonly commands: string[];
   /** Every octet that came, Latin-1; '' under `forget`. */
   raw: string;
+  /** Offsets in it at which message data began. */
+  readonly dataAt: number[];
   open: boolean;
 }
 
@@ -83,6 +85,7 @@ const afterColon = (argument: string): string => argument.slice(argument.indexOf
 class Session implements LegacyConnection {
   readonly commands: string[] = [];
   raw = '';
+  readonly dataAt: number[] = [];
   open = true;
 
   readonly #socket: net.Socket;
@@ -173,7 +176,10 @@ class Session implements LegacyConnection {
     else if (verb === 'RCPT') this.#to.push(afterColon(argument));
     else if (verb === 'RSET') this.#clear();
     else if (verb === 'QUIT') this.#socket.end();
-    else if (verb === 'DATA' && !(this.#options.forkReplay === true && this.#input !== '')) this.#data = [];
+    else if (verb === 'DATA' && !(this.#options.forkReplay === true && this.#input !== '')) {
+      this.#data = [];
+      this.dataAt.push(this.raw.length - this.#input.length);
+    }
   }
 
   async #onData(data: string[], line: string): Promise<void> {
@@ -204,7 +210,7 @@ class Session implements LegacyConnection {
 
   /** Says the usual, or does what the script wants. True if the step has its effect: it was answered 2xx or 3xx. */
   async #at(step: LegacyStep, argument: string, usual: readonly string[]): Promise<boolean> {
-    const action = this.#options.script?.(step, argument, this);
+    const action = await this.#options.script?.(step, argument, this);
     if (action !== undefined && 'close' in action) {
       this.open = false;
       if (action.close === 'rst') this.#socket.resetAndDestroy();

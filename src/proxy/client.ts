@@ -4,8 +4,8 @@
  * reset (RFC 1122 4.2.2.13 as it is met in practice: unread input at close makes the kernel send RST).
  */
 import type net from 'node:net';
-import type { TLSSocket } from 'node:tls';
 import { monotonic } from './deadlines.js';
+import type { Secured } from './tls.js';
 
 export interface ClientListener {
   /** There is input, or room for output again, or the client ended its side. */
@@ -28,10 +28,14 @@ export class ClientConnection {
   bytesIn = 0;
 
   #socket: net.Socket;
+  /** Takes back what `#attach` did last. */
+  #detach: () => void = () => {};
   readonly #listener: ClientListener;
   readonly #input: Buffer[] = [];
   #output = '';
   #closing = false;
+  /** What is said waits. */
+  #holding = false;
   #lingerUntil = Number.POSITIVE_INFINITY;
   #lingerBytes = 0;
 
@@ -43,26 +47,33 @@ export class ClientConnection {
   }
 
   /**
-   * Goes on over TLS. `wrap` makes the TLS side; `done` hears when it is in force, and hears nothing when the
+   * Goes on over TLS. `wrap` makes the TLS side and calls `done` when it is in force; `done` hears nothing when the
    * handshake fails: then the connection breaks.
    */
-  secure(wrap: (socket: net.Socket) => TLSSocket, done: (secured: TLSSocket) => void): void {
+  secure(
+    wrap: (socket: net.Socket, done: (secured: Secured) => void) => net.Socket,
+    done: (secured: Secured) => void,
+  ): void {
     const clear = this.#socket;
-    for (const event of ['data', 'end', 'drain', 'error', 'close']) clear.removeAllListeners(event);
+    // Its own listeners alone: whoever counts connections waits for the end of this very socket.
+    this.#detach();
     // What goes wrong on it is told by the TLS socket as well.
     clear.on('error', () => {});
-    const secured = wrap(clear);
+    const secured = wrap(clear, done);
     this.#socket = secured;
     this.#attach(secured);
-    secured.once('secure', () => done(secured));
   }
 
   #attach(socket: net.Socket): void {
-    socket.on('data', (chunk) => this.#onData(chunk));
-    socket.on('end', () => this.#onEnd());
-    socket.on('drain', () => this.#listener.clientActive());
-    socket.on('error', (error) => this.#onBroken(error.message));
-    socket.on('close', () => this.#onClose());
+    const data = (chunk: Buffer): void => this.#onData(chunk);
+    const end = (): void => this.#onEnd();
+    const drain = (): void => this.#listener.clientActive();
+    const error = ({ message }: Error): void => this.#onBroken(message);
+    const close = (): void => this.#onClose();
+    socket.on('data', data).on('end', end).on('drain', drain).on('error', error).on('close', close);
+    this.#detach = () => {
+      socket.off('data', data).off('end', end).off('drain', drain).off('error', error).off('close', close);
+    };
   }
 
   /** Octets wait to be taken. */
@@ -72,7 +83,7 @@ export class ClientConnection {
 
   /** The client does not read its replies: nothing more should be done for it at present. */
   get congested(): boolean {
-    return this.#socket.writableLength > MOST_UNREAD;
+    return this.#holding || this.#socket.writableLength > MOST_UNREAD;
   }
 
   take(): Buffer | undefined {
@@ -88,8 +99,19 @@ export class ClientConnection {
     this.#output += text;
   }
 
+  /** What is said waits for `ms`, and nothing is done for the client meanwhile; `over` is called once, after that. */
+  hold(ms: number, over: () => void): void {
+    this.#holding = true;
+    setTimeout(() => {
+      this.#holding = false;
+      over();
+      if (!this.#closing) this.#listener.clientActive();
+    }, ms).unref();
+  }
+
   /** Writes what was said, and reads on only when all input has been taken. */
   flush(): void {
+    if (this.#holding) return void this.#socket.pause();
     if (this.#output !== '') {
       if (this.#socket.writable) this.#socket.write(this.#output, 'latin1');
       this.#output = '';
@@ -102,6 +124,7 @@ export class ClientConnection {
   /** Sends what was said, then closes, reading for a short while what the client still sends. */
   close(): void {
     if (this.#closing) return;
+    this.#holding = false;
     this.flush();
     this.#closing = true;
     this.#input.length = 0;

@@ -2,6 +2,20 @@
  * One coarse ticker for all deadlines: a timer for each socket would cost more than the sockets do.
  * Whoever has a deadline is ticked once a second, so a deadline is kept to the second.
  */
+import { REPLIES, type Reply } from '../smtp/reply.js';
+import type { Timeouts } from './options.js';
+
+/** The deadline that a client missed while commands are awaited of it; `begun`: when each of them began to run. */
+export const overdue = (
+  now: number,
+  begun: Readonly<Record<'command' | 'idle' | 'session', number>>,
+  timeouts: Pick<Timeouts, 'command' | 'idle' | 'session'>,
+  inTransaction: boolean,
+): Reply | undefined => {
+  if (now - begun.command >= timeouts.command) return REPLIES.commandTimeout;
+  if (now - begun.idle >= timeouts.idle) return REPLIES.idleTimeout;
+  return !inTransaction && now - begun.session >= timeouts.session ? REPLIES.sessionTimeout : undefined;
+};
 
 /** Something with deadlines of its own. */
 export interface Ticked {

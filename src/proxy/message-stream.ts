@@ -2,14 +2,16 @@
  * One message on its way: the client's chunks are scanned and streamed upstream as views, with back-pressure.
  * What must not pass is found before it is written, and then nothing more of the message is.
  */
-import { HeaderGuard } from '../shield/header-guard.js';
-import { smallerLimit } from '../smtp/capabilities.js';
+import type { PresetName } from '../shield/presets.js';
+import type { Finding, ShieldRules } from '../shield/rules.js';
+import { Shield } from '../shield/shield.js';
+import { type Capabilities, smallerLimit } from '../smtp/capabilities.js';
 import { type DataLimits, DataScanner } from '../smtp/data-scanner.js';
 import { receivedMark } from '../smtp/received.js';
-import { REPLIES, type Reply } from '../smtp/reply.js';
+import { notBearable, REPLIES, type Reply } from '../smtp/reply.js';
 import { monotonic } from './deadlines.js';
+import { Held } from './held.js';
 import type { Limits, Timeouts } from './options.js';
-import type { UpstreamConnection } from './upstream.js';
 
 /** What a chunk brought. Several may hold: a refusal, then the end. */
 export interface StreamOutcome {
@@ -20,34 +22,68 @@ export interface StreamOutcome {
   end: number | undefined;
 }
 
+/** Where a message goes. */
+export interface MessageTarget {
+  /** Which virtual patches it needs. */
+  readonly preset: PresetName;
+  readonly capabilities: Capabilities;
+  /** Takes octets. False: no more before it says so. */
+  data(view: Buffer): boolean;
+  endData(): void;
+  /** Keeps what is written until `uncork` in one write. */
+  cork(): void;
+  uncork(): void;
+}
+
+/** Octets above 127 that the client announced (RFC 6152, RFC 6531). */
+export interface Declared {
+  readonly eightBit: boolean;
+  readonly utf8: boolean;
+}
+
+export interface Shielding {
+  /** What holds for the client before a mail server of this kind. */
+  rules(preset: PresetName): ShieldRules;
+  /** `enforced`: the message is refused for it. */
+  onHit(finding: Finding, enforced: boolean): void;
+}
+
 export class MessageStream {
   /** The upstream takes no more at present. */
   blocked = false;
 
   readonly #scanner: DataScanner;
-  readonly #guard: HeaderGuard;
+  readonly #shield: Shield;
+  /** The header section, which waits for the shield's word. */
+  readonly #held = new Held();
+  readonly #rules: Shielding['rules'];
+  readonly #onHit: Shielding['onHit'];
   readonly #limits: Limits;
   readonly #timeouts: Timeouts;
   #maxBytes: number;
-  #target: UpstreamConnection | undefined;
-  #corked: UpstreamConnection | undefined;
+  #target: MessageTarget | undefined;
+  #corked: MessageTarget | undefined;
   #refused: Reply | undefined;
   #startedAt = 0;
   #lastData = 0;
   #blockedAt = 0;
   #blockedFor = 0;
 
-  constructor(data: DataLimits, limits: Limits, timeouts: Timeouts, instanceToken: string) {
+  constructor(
+    data: DataLimits,
+    limits: Limits,
+    timeouts: Timeouts,
+    instanceToken: string,
+    { rules, onHit }: Shielding,
+  ) {
+    this.#rules = rules;
+    this.#onHit = onHit;
     this.#limits = limits;
     this.#timeouts = timeouts;
     this.#maxBytes = limits.messageBytes;
     this.#scanner = new DataScanner(data);
-    this.#guard = new HeaderGuard({
-      maxReceived: limits.hops,
-      mark: receivedMark(instanceToken),
-      maxMarked: 3,
-      maxBytes: limits.headerBytes,
-    });
+    const loops = { maxReceived: limits.hops, mark: receivedMark(instanceToken), maxMarked: 3 };
+    this.#shield = new Shield(loops, (finding) => onHit(finding, false));
   }
 
   /** Octets of message data so far, without dot-stuffing. */
@@ -55,11 +91,11 @@ export class MessageStream {
     return this.#scanner.bytes;
   }
 
-  /** `declared`: the client announced octets above 127 (RFC 6152, RFC 6531). */
-  begin(target: UpstreamConnection, declared: boolean): void {
+  begin(target: MessageTarget, { eightBit, utf8 }: Declared): void {
     this.#target = target;
-    this.#scanner.reset(declared);
-    this.#guard.reset();
+    this.#scanner.reset(eightBit || utf8);
+    this.#shield.reset(this.#rules(target.preset), utf8);
+    this.#held.clear();
     this.#refused = undefined;
     // RFC 1870: the smaller of both limits, held while the data streams.
     this.#maxBytes = smallerLimit(this.#limits.messageBytes, target.capabilities.size);
@@ -93,6 +129,7 @@ export class MessageStream {
   detach(): void {
     this.flush();
     this.#target = undefined;
+    this.#held.clear();
     this.blocked = false;
   }
 
@@ -122,8 +159,11 @@ export class MessageStream {
   #scan(chunk: Buffer, from: number, outcome: StreamOutcome): void {
     const view = from === 0 ? chunk : chunk.subarray(from);
     const scan = this.#scanner.scan(view, this.#forward);
-    if (scan.kind === 'end') outcome.end = from + scan.next;
-    else if (scan.kind === 'fault') {
+    if (scan.kind === 'end') {
+      outcome.end = from + scan.next;
+      this.#judge(this.#shield.finish());
+      this.#release();
+    } else if (scan.kind === 'fault') {
       if (scan.fault === 'data-line-too-long' || scan.fault === 'eight-bit') {
         // The framing is sound: the rest is read as it should be, and thrown away.
         this.#refused ??= scan.fault === 'eight-bit' ? REPLIES.dataEightBit : REPLIES.dataLineTooLong;
@@ -135,13 +175,36 @@ export class MessageStream {
 
   readonly #forward = (view: Buffer): void => {
     if (this.#refused !== undefined || this.#target === undefined) return;
-    const finding = this.#guard.feed(view);
-    if (this.#maxBytes > 0 && this.#scanner.bytes > this.#maxBytes) this.#refused = REPLIES.tooBig;
-    else if (finding === 'loop') this.#refused = REPLIES.mailLoop;
-    else if (finding === 'header-too-long') this.#refused = REPLIES.headerTooLong;
-    else if (!this.#target.data(view) && !this.blocked) {
+    if (this.#maxBytes > 0 && this.#scanner.bytes > this.#maxBytes) {
+      this.#refused = REPLIES.tooBig;
+      return;
+    }
+    this.#judge(this.#shield.feed(view));
+    if (this.#shield.holding) this.#held.add(view);
+    else {
+      this.#release();
+      this.#send(view);
+    }
+  };
+
+  #judge(finding: Finding | 'loop' | undefined): void {
+    if (finding === undefined || this.#refused !== undefined) return;
+    if (finding === 'loop') this.#refused = REPLIES.mailLoop;
+    else {
+      this.#refused = notBearable(finding.patch, finding.what);
+      this.#onHit(finding, true);
+    }
+  }
+
+  #release(): void {
+    for (const view of this.#held.take()) this.#send(view);
+  }
+
+  #send(view: Buffer): void {
+    if (this.#refused !== undefined || this.#target === undefined) return;
+    if (!this.#target.data(view) && !this.blocked) {
       this.blocked = true;
       this.#blockedAt = monotonic();
     }
-  };
+  }
 }

@@ -5,6 +5,7 @@
  */
 import { Resolver } from 'node:dns/promises';
 import { type Ip, parseIp } from '../base/ip.js';
+import { reverseLabels } from '../base/reverse-name.js';
 import type { Known } from '../policy/facts.js';
 import { monotonic } from './deadlines.js';
 
@@ -22,14 +23,13 @@ const MOST_CACHED = 10_000;
 /** RFC 1912 2.1 wants one PTR; nobody needs more than a few looked at. */
 const MOST_NAMES = 4;
 
+/** The owner of an address writes its PTR: what is no host name must not stand in logs or be compared. */
+const HOST_NAME = /^[A-Za-z0-9._-]{1,255}$/;
+
 const ABSENT = new Set(['ENOTFOUND', 'ENODATA']);
 
-/** RFC 1035 3.5, RFC 3596 2.5. Not `reverse()`, which takes a resolver that fails for a name that is absent. */
-const reverseName = ({ family, text, words }: Ip): string => {
-  if (family === 4) return `${text.split('.').reverse().join('.')}.in-addr.arpa`;
-  const nibbles = words.map((word) => word.toString(16).padStart(8, '0')).join('');
-  return `${[...nibbles].reverse().join('.')}.ip6.arpa`;
-};
+/** Not `reverse()`, which takes a resolver that fails for a name that is absent. */
+const reverseName = (ip: Ip): string => `${reverseLabels(ip)}.${ip.family === 4 ? 'in-addr' : 'ip6'}.arpa`;
 
 export class ClientNames {
   readonly #resolver: Resolver;
@@ -64,7 +64,7 @@ export class ClientNames {
     const names = await this.#list(() => this.#resolver.resolvePtr(reverseName(ip)));
     if (!names.known) return names;
     let failure: ClientName | undefined;
-    for (const name of names.value.slice(0, MOST_NAMES)) {
+    for (const name of names.value.slice(0, MOST_NAMES).filter((each) => HOST_NAME.test(each))) {
       const addresses = await this.#list(() =>
         ip.family === 4 ? this.#resolver.resolve4(name) : this.#resolver.resolve6(name),
       );

@@ -6,43 +6,57 @@
  * gathered and written once a turn: a pipelining client gets its answers in as few segments as possible.
  */
 import type net from 'node:net';
-import type { TLSSocket } from 'node:tls';
 import type { DisconnectReason, MessageResult, Peer } from '../base/events.js';
 import type { Ip } from '../base/ip.js';
-import { parseCommand, printCommand } from '../smtp/command.js';
-import { LineScanner } from '../smtp/line-scanner.js';
+import type { SessionSnapshot } from '../base/snapshot.js';
+import type { Client } from '../door/preamble.js';
 import type { Path } from '../smtp/path.js';
 import { printReply, REPLIES, type Reply } from '../smtp/reply.js';
 import type { UpstreamReply } from '../smtp/reply-parser.js';
-import type { Effects, Judgement, Question, SessionEvent, UpstreamCommand } from '../smtp/session/events.js';
+import type {
+  Effects,
+  Judgement,
+  Question,
+  SenderQuestion,
+  SessionEvent,
+  UpstreamCommand,
+} from '../smtp/session/events.js';
 import { step } from '../smtp/session/machine.js';
 import { newSession, type SessionState, type Transaction } from '../smtp/session/state.js';
+import { channelBindings } from './channel-bindings.js';
 import { ClientConnection, type ClientListener } from './client.js';
-import { monotonic, type Ticked } from './deadlines.js';
+import { CommandLines } from './command-lines.js';
+import { monotonic, overdue, type Ticked } from './deadlines.js';
+import type { ClientTls } from './devices.js';
 import type { Asker, Law } from './judge.js';
 import type { MessageStream } from './message-stream.js';
-import type { ListenerOptions } from './options.js';
+import { type ListenerOptions, NO_SCREENING, type ScreeningOptions } from './options.js';
+import type { Pool } from './pool.js';
 import type { Service } from './service.js';
+import { SessionData } from './session-data.js';
+import { SessionLogins } from './session-logins.js';
 import { SessionNotes } from './session-notes.js';
-import type { TlsFloor } from './tls.js';
+import { snapshotOf } from './session-snapshot.js';
+import type { Secured } from './tls.js';
 import type { UpstreamUser } from './upstream.js';
+import { UpstreamLines } from './upstream-lines.js';
 import type { Loan, LoanApplicant } from './upstreams.js';
-
-/** The client announced octets above 127 in the message. */
-const declaresEightBit = ({ params }: Transaction): boolean =>
-  params.some(({ keyword, value }) => keyword === 'SMTPUTF8' || value === '8BITMIME');
+import type { Course } from './ways.js';
 
 export class SessionRunner implements Effects, ClientListener, UpstreamUser, LoanApplicant, Ticked, Asker {
   readonly peer: Peer;
   readonly client: Ip;
+  readonly screening: ScreeningOptions;
   readonly openedAt = monotonic();
 
   readonly #service: Service;
   readonly #connection: ClientConnection;
   readonly #state: SessionState;
   readonly #notes: SessionNotes;
-  #lines: LineScanner;
+  readonly #logins: SessionLogins;
+  readonly #commands: CommandLines;
   readonly #stream: MessageStream;
+  readonly #data: SessionData;
   readonly #events: SessionEvent[] = [];
   #turning = false;
   #loan: Loan | undefined;
@@ -51,42 +65,65 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   #transaction: Transaction | undefined;
   #law: Law;
   #messages = 0;
-  #verb: string | undefined;
-  /** When the present wait for the client began, and when the first octet of its next command came. */
+  /** When the present wait for the client began. */
   #waitingSince = this.openedAt;
-  #lineSince = 0;
   #startedAt = this.openedAt;
   #closed = false;
+  readonly #lines: UpstreamLines;
   /** TLS begins when what was said is out. */
   #securing = false;
-  readonly #floor: TlsFloor;
+  readonly #tls: ClientTls;
 
   constructor(
     service: Service,
-    socket: net.Socket | TLSSocket,
+    socket: net.Socket,
     peer: Peer,
-    client: Ip,
+    client: Client,
     stream: MessageStream,
-    { tls, tlsFloor }: Pick<ListenerOptions, 'tls' | 'tlsFloor'>,
+    tls: ClientTls,
+    { requireLogin, spool, screening }: Pick<ListenerOptions, 'requireLogin' | 'spool' | 'screening'>,
+    private readonly course: Course<Pool>,
   ) {
     this.#service = service;
-    this.#floor = tlsFloor;
+    this.#lines = new UpstreamLines(service.timeouts);
+    this.#tls = tls;
     this.peer = peer;
-    this.client = client;
+    this.client = client.ip;
+    this.screening = screening ?? NO_SCREENING;
     this.#law = service.law;
-    this.#state = newSession(service.sessionSettings(tls === 'starttls'), tls === 'implicit');
-    this.#notes = new SessionNotes(service, peer, this.#state);
-    this.#lines = new LineScanner({ limit: service.limits.commandLine });
+    this.#logins = new SessionLogins(
+      {
+        authenticator: service.authenticator,
+        hostname: service.hostnameOf(course.pools),
+        plaintextAllowed: service.devices.find(client.ip)?.plaintextAuth === true,
+        onLogin: ({ name }) => service.onLogin?.(name, client.ip),
+      },
+      peer,
+      client.ip,
+      (step) => this.#happen({ type: 'auth-step', step }),
+      (error) => this.#fail(error),
+    );
+    const settings = service.sessionSettings(tls.tls === 'starttls', requireLogin, course.pools);
+    this.#state = newSession(settings, tls.tls === 'implicit');
+    this.#notes = new SessionNotes(service, peer, this.#state, client);
+    this.#commands = new CommandLines(service, this.#state, this.#notes, peer);
     this.#stream = stream;
+    this.#data = new SessionData(service, peer, stream, spool === true, {
+      happen: (event) => this.#happen(event),
+      room: () => this.#turn(),
+      broken: (reply, why) => this.#upstreamBroken(reply, why),
+    });
     this.#connection = new ClientConnection(socket, this);
     service.deadlines.add(this);
   }
 
   open(): void {
-    const { greetPause } = this.#service.timeouts;
-    const greet = (): void => this.#happen({ type: 'open', ahead: this.#connection.waiting });
-    if (greetPause === 0) greet();
-    else setTimeout(greet, greetPause);
+    const { timeouts, strangers } = this.#service;
+    strangers.beforeBanner(this, timeouts.greetPause, (paused) => {
+      // Where there was no pause, nobody was told to wait.
+      const ahead = paused && this.#connection.waiting;
+      this.#happen({ type: 'open', ahead, auth: this.#logins.offered() });
+    });
   }
 
   shutdown(): void {
@@ -96,6 +133,15 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   /** Ends the session whatever it is doing; an unfinished message is discarded by the MTA. */
   abort(): void {
     this.#connection.destroy();
+  }
+
+  snapshot(): SessionSnapshot {
+    const upstream = this.#loan?.pool.options.name;
+    return snapshotOf(this.peer, this.#state, {
+      openedAt: this.openedAt,
+      messages: this.#messages,
+      upstream,
+    });
   }
 
   // ---- events -------------------------------------------------------------------------------------------
@@ -114,6 +160,10 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     this.#service.closed(this);
   }
 
+  introduce(named: boolean): ReturnType<LoanApplicant['introduce']> {
+    return this.#notes.introduction(named);
+  }
+
   lent(loan: Loan): void {
     this.#loan = loan;
     this.#clean = false;
@@ -126,7 +176,9 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     this.#happen({ type: 'upstream-unavailable', busy });
   }
 
-  upstreamReply(reply: UpstreamReply): void {
+  upstreamReply(said: UpstreamReply): void {
+    const reply = this.#data.hear(said);
+    if (reply === undefined) return;
     const connection = this.#loan?.connection;
     if (this.#state.expected[0] === 'end' && reply.code >= 200 && reply.code < 300) {
       this.#clean = true;
@@ -136,15 +188,26 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   }
 
   upstreamLost(reason: string, deadline: boolean): void {
-    const upstream = this.#loan?.pool.options.name ?? '';
-    this.#service.note({ type: 'upstream-fault', upstream, reason, during: this.#state.phase });
-    this.#loan = undefined;
-    this.#stream.detach();
+    const reply = this.#data.lost();
+    if (reply !== undefined) return this.#upstreamBroken(reply, reason);
+    this.#upstreamFault(reason);
     this.#happen({ type: 'upstream-lost', deadline });
   }
 
+  /** The connection is closed, and the reply owed is this one. */
+  #upstreamBroken(reply: UpstreamReply, reason: string): void {
+    this.#upstreamFault(reason);
+    this.#happen({ type: 'upstream-reply', reply, ahead: false });
+  }
+
+  #upstreamFault(reason: string): void {
+    const upstream = this.#loan?.pool.options.name ?? '';
+    this.#service.note({ type: 'upstream-fault', upstream, reason, during: this.#state.phase });
+    this.#loan = undefined;
+  }
+
   upstreamDrain(): void {
-    this.#stream.unblock();
+    this.#data.drained();
     this.#turn();
   }
 
@@ -161,18 +224,26 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     if (phase === 'data' || phase === 'discard') return this.#stream.overdue(now, this.openedAt);
     // In the middle of a handshake there is nobody to say it to.
     if (phase === 'tls' && now - this.#waitingSince >= timeouts.tlsHandshake) this.#connection.destroy();
-    if (phase !== 'command') return undefined;
-    if (this.#lines.pending > 0 && now - this.#lineSince >= timeouts.command) return REPLIES.commandTimeout;
-    if (now - this.#waitingSince >= timeouts.idle) return REPLIES.idleTimeout;
-    if (transaction === undefined && now - this.openedAt >= timeouts.session) return REPLIES.sessionTimeout;
-    return undefined;
+    if (phase !== 'command' && phase !== 'auth') return undefined;
+    const { pending, since } = this.#commands;
+    const begun = { command: pending > 0 ? since : now, idle: this.#waitingSince, session: this.openedAt };
+    return overdue(now, begun, timeouts, transaction !== undefined);
+  }
+
+  get told(): Asker['told'] {
+    return this.#notes.told;
+  }
+
+  /** Logging in would be of use: the refusal of a relay says so. */
+  get loginOffered(): boolean {
+    return this.#state.auth.length > 0 && this.#state.login === undefined;
   }
 
   // ---- the turn -----------------------------------------------------------------------------------------
 
   /** Octets of the client wait behind what was taken. */
   get #ahead(): boolean {
-    return this.#lines.pending > 0 || this.#connection.waiting;
+    return this.#commands.pending > 0 || this.#connection.waiting;
   }
 
   #happen(event: SessionEvent): void {
@@ -189,6 +260,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
           this.#step(event);
         }
       } while (this.#nextInput());
+      this.#lines.flush(this.#loan?.connection);
       this.#stream.flush();
       if (!this.#closed) this.#connection.flush();
       if (this.#securing) this.#secure();
@@ -205,6 +277,8 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     if (state.transaction !== this.#transaction) {
       this.#transaction = state.transaction;
       this.#law = this.#service.law;
+      this.#notes.told.clear();
+      this.course.begin();
       this.#startedAt = monotonic();
     }
   }
@@ -224,105 +298,55 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   #nextInput(): boolean {
     const { phase } = this.#state;
     if (this.#closed || this.#connection.congested) return false;
-    if (phase === 'command') return this.#nextLine();
+    if (phase === 'command' || phase === 'auth') return this.#nextLine();
     if (phase === 'data' || phase === 'discard') return this.#nextData();
     return false;
   }
 
   #nextLine(): boolean {
-    const scan = this.#lines.next();
-    switch (scan.kind) {
-      case 'line':
-        this.#onLine(scan.buffer, scan.start, scan.end);
-        return true;
-      case 'need-more':
-        return this.#moreInput();
-      case 'too-long':
-        this.#service.note({ type: 'framing-fault', peer: this.peer, kind: 'line-too-long' });
-        this.#events.push({ type: 'long-line' });
-        return true;
-      case 'far-too-long':
-        return this.#framing('line-too-long');
-      case 'fault':
-        return this.#framing(scan.fault);
-    }
+    const event = this.#commands.next(this.#connection.waiting);
+    if (event === undefined) return this.#moreInput();
+    this.#waitingSince = this.#commands.since;
+    this.#events.push(event);
+    return true;
   }
 
   #moreInput(): boolean {
     const chunk = this.#connection.take();
     if (chunk === undefined) {
-      if (!this.#connection.ended) return false;
-      this.#events.push({ type: 'client-gone' });
-      return true;
+      if (this.#connection.ended) this.#events.push({ type: 'client-gone' });
+      return this.#connection.ended;
     }
-    if (this.#lines.pending === 0) this.#lineSince = monotonic();
-    this.#lines.push(chunk);
-    return true;
-  }
-
-  #onLine(buffer: Buffer, start: number, end: number): void {
-    const { transaction, settings } = this.#state;
-    this.#lineSince = this.#waitingSince = monotonic();
-    const parsed = parseCommand(buffer, start, end, {
-      utf8: transaction?.utf8 === true,
-      smtpUtf8Available: settings.capabilities.smtpUtf8,
-      leniency: this.#service.leniency,
-    });
-    if (parsed.ok) {
-      this.#verb = parsed.value.verb;
-      this.#events.push({ type: 'command', command: parsed.value, ahead: this.#ahead });
-      if (parsed.value.verb === 'EHLO') this.#lines.limit = this.#service.limits.commandLineExtended;
-      if ('host' in parsed.value) this.peer.helo = parsed.value.host;
-      return;
-    }
-    const fault = parsed.error;
-    this.#verb = fault.verb;
-    if (fault.close) this.#service.note({ type: 'framing-fault', peer: this.peer, kind: 'foreign-protocol' });
-    this.#notes.badAddress(fault.verb, fault.path, fault.reply);
-    this.#events.push({ type: 'bad-command', fault });
-  }
-
-  #framing(kind: Extract<SessionEvent, { type: 'framing' }>['kind']): boolean {
-    this.#service.note({ type: 'framing-fault', peer: this.peer, kind });
-    this.#events.push({ type: 'framing', kind });
+    this.#commands.push(chunk);
     return true;
   }
 
   #nextData(): boolean {
-    if (this.#stream.blocked) return false;
-    const chunk = this.#connection.take();
-    if (chunk === undefined) {
-      if (!this.#connection.ended) return false;
-      this.#events.push({ type: 'client-gone' });
-      return true;
-    }
-    const outcome = this.#stream.take(chunk);
-    if (outcome.refused !== undefined) this.#events.push({ type: 'data-refused', reply: outcome.refused });
-    if (outcome.fault !== undefined) return this.#framing(outcome.fault);
-    if (outcome.end !== undefined) {
-      this.#connection.putBack(chunk.subarray(outcome.end));
-      this.#waitingSince = monotonic();
-      this.#events.push({ type: 'data-end' });
-    }
+    const events = this.#data.next(this.#connection);
+    if (events === undefined) return false;
+    if (events.at(-1)?.type === 'data-end') this.#waitingSince = monotonic();
+    this.#events.push(...events);
     return true;
   }
 
   #secure(): void {
     this.#securing = false;
     this.#connection.secure(
-      (socket) => this.#service.tls.wrap(socket, this.#floor),
+      (socket, done) => this.#service.tls.wrap(socket, this.#tls, done),
       (secured) => {
         this.secured(secured);
-        this.#happen({ type: 'secured' });
+        this.#happen({ type: 'secured', auth: this.#logins.offered() });
       },
     );
   }
 
   /** Takes note of the TLS that is in force; nothing learnt before it stays (RFC 3207 4.2). */
-  secured(socket: TLSSocket): void {
+  secured({ socket, certificate }: Secured): void {
     const version = socket.getProtocol() ?? 'TLS';
-    this.#lines = new LineScanner({ limit: this.#service.limits.commandLine });
+    this.#commands.begin();
     this.peer.tls = version;
+    if (certificate !== undefined) this.peer.certificate = certificate;
+    this.#logins.secured(channelBindings(socket), certificate);
     this.peer.helo = undefined;
     this.#waitingSince = monotonic();
     this.#notes.handshake({ result: 'ok', version, cipher: socket.getCipher().name });
@@ -333,54 +357,61 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   reply(reply: Reply): void {
     this.#connection.say(printReply(reply));
     this.#waitingSince = monotonic();
-    if (reply === REPLIES.pipelining) {
-      this.#service.note({
-        type: 'framing-fault',
-        peer: this.peer,
-        kind: this.#state.phase === 'opening' ? 'pregreet' : 'pipelining',
-      });
-    }
-    if (this.#verb === undefined) return;
-    const seconds = (this.#waitingSince - this.#lineSince) / 1000;
-    this.#service.note({ type: 'command', peer: this.peer, verb: this.#verb, code: reply.code, seconds });
-    this.#verb = undefined;
+    if (reply === REPLIES.pipelining)
+      this.#notes.framingFault(this.#state.phase === 'opening' ? 'pregreet' : 'pipelining');
+    this.#service.tarpit.refused(this, reply, this.#state.errors, this.#connection, this.#loan);
+    const verb = this.#commands.answered();
+    if (verb === undefined) return;
+    this.#notes.command(verb, reply.code, (this.#waitingSince - this.#commands.since) / 1000);
   }
 
   ask(question: Question): void {
+    const told = (found: Judgement): SessionEvent => {
+      return { type: 'verdict', ticket: question.ticket, judgement: this.course.take(question.to, found) };
+    };
     const judgement = this.#service.judge.judge(this, this.#law, question);
-    if (judgement instanceof Promise) {
-      judgement.then(
-        (answer) => this.#answer(question, answer),
-        (error: unknown) => this.#fail(error),
-      );
-    } else {
-      this.#events.push({ type: 'verdict', ticket: question.ticket, judgement });
-    }
+    if (!(judgement instanceof Promise)) return void this.#events.push(told(judgement));
+    const failed = (error: unknown): void => this.#fail(error);
+    judgement.then((answer) => this.#happen(told(answer)), failed);
   }
 
-  #answer({ ticket }: Question, judgement: Judgement): void {
-    this.#happen({ type: 'verdict', ticket, judgement });
+  askSender({ ticket, from }: SenderQuestion): void {
+    const refusal = this.#logins.senderRefusal(this.#service.law.policy, from);
+    if (refusal !== undefined) this.#notes.senderRefused(from, refusal);
+    this.#events.push({ type: 'sender-verdict', ticket, refusal });
+  }
+
+  authenticate(mechanism: string, initial: Buffer | undefined): void {
+    this.#logins.begin(mechanism, initial);
+  }
+
+  authRespond(response: Buffer): void {
+    this.#logins.respond(response);
+  }
+
+  authAbandon(why: 'cancelled' | 'malformed' | 'gone'): void {
+    this.#logins.abandon(why);
   }
 
   acquire(): void {
-    this.#service.upstreams.acquire(this);
+    this.#service.upstreams.acquire(this, this.course.pools);
   }
 
   forward(command: UpstreamCommand): void {
-    const { upstreamMail, upstreamRcpt, upstreamData } = this.#service.timeouts;
-    const timeout = { MAIL: upstreamMail, RCPT: upstreamRcpt, DATA: upstreamData }[command.verb];
     this.#clean = false;
-    this.#loan?.connection.send(printCommand(command), timeout);
+    const reply = this.#data.answer(command);
+    if (reply !== undefined) this.#events.push({ type: 'upstream-reply', reply, ahead: this.#ahead });
+    else this.#lines.add(command);
   }
 
   data(mode: 'forward' | 'discard'): void {
-    if (mode === 'discard') return this.#stream.detach();
+    if (mode === 'discard') return void this.#data.detach();
     this.#messages += 1;
     const connection = this.#loan?.connection;
     const { transaction } = this.#state;
     if (connection === undefined || transaction === undefined) return;
-    connection.beginData(this.#service.received ? this.#notes.received(this.#messages) : '');
-    this.#stream.begin(connection, declaresEightBit(transaction));
+    const head = this.#service.received ? this.#notes.received(this.#messages) : '';
+    this.#data.begin(connection, transaction, head);
   }
 
   endData(): void {
@@ -394,17 +425,16 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   release(how: 'reuse' | 'close'): void {
     const loan = this.#loan;
     this.#loan = undefined;
-    this.#stream.detach();
+    this.#lines.clear();
+    const untouched = this.#data.detach();
     if (loan === undefined) this.#service.upstreams.cancel(this);
-    else loan.pool.release(loan.connection, how, this.#clean);
+    else loan.pool.release(loan.connection, untouched ? 'reuse' : how, this.#clean);
   }
 
   close(reason: DisconnectReason): void {
     if (this.#closed) return;
     this.#closed = true;
-    const seconds = (monotonic() - this.openedAt) / 1000;
-    const { commands } = this.#state;
-    this.#service.note({ type: 'disconnect', peer: this.peer, reason, seconds, commands });
+    this.#notes.disconnect(reason, (monotonic() - this.openedAt) / 1000);
     this.#connection.close();
   }
 

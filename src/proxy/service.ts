@@ -1,13 +1,23 @@
 /** What all sessions of one proxy share. */
 import { randomBytes } from 'node:crypto';
+import { tmpdir } from 'node:os';
 import type { Note } from '../base/events.js';
+import type { SessionSnapshot } from '../base/snapshot.js';
+import type { Authenticator } from '../identity/authenticator.js';
 import { offeredKeywords, smallerLimit } from '../smtp/capabilities.js';
 import { DEFAULT_LENIENCY, type Leniency } from '../smtp/command.js';
 import type { SessionSettings } from '../smtp/session/state.js';
+import type { Bans } from '../windows/bans.js';
 import type { Deadlines } from './deadlines.js';
+import { Devices } from './devices.js';
 import { Judge, type Law } from './judge.js';
 import { ClientNames } from './names.js';
-import type { Limits, ProxyOptions, Timeouts } from './options.js';
+import type { Descriptors, Limits, ProxyOptions, Timeouts } from './options.js';
+import type { Pool } from './pool.js';
+import type { Quotas } from './quotas.js';
+import { DEFAULT_SPOOL, SpoolRoom } from './spool.js';
+import { NO_STRANGER_OPTIONS, Strangers } from './strangers.js';
+import { DEFAULT_TARPIT, Tarpit } from './tarpit.js';
 import { TlsKeeper } from './tls.js';
 import { Upstreams } from './upstreams.js';
 
@@ -15,6 +25,8 @@ import { Upstreams } from './upstreams.js';
 export interface Closable {
   shutdown(): void;
   abort(): void;
+  /** A picture of it, for whoever looks. */
+  snapshot(): SessionSnapshot;
 }
 
 export class Service {
@@ -23,11 +35,22 @@ export class Service {
   readonly timeouts: Timeouts;
   readonly leniency: Leniency = DEFAULT_LENIENCY;
   readonly received: boolean;
+  readonly receivedLogin: boolean;
+  readonly authenticator: Authenticator | undefined;
+  readonly onLogin: ProxyOptions['onLogin'];
   readonly instanceToken: string;
   readonly note: Note;
   readonly upstreams: Upstreams;
+  readonly strangers: Strangers;
+  readonly bans: Bans | undefined;
+  readonly quotas: Quotas | undefined;
+  readonly tarpit: Tarpit;
   readonly judge: Judge;
   readonly tls: TlsKeeper;
+  readonly spool: SpoolRoom;
+  readonly descriptors: Descriptors;
+  /** What old devices may, of which a session asks when it begins. */
+  devices: Devices;
   readonly sessions = new Set<Closable>();
   /** Called when the last session has ended. */
   onEmpty: () => void = () => {};
@@ -46,13 +69,38 @@ export class Service {
     this.limits = options.limits;
     this.timeouts = options.timeouts;
     this.received = options.received;
+    this.receivedLogin = options.receivedLogin;
+    this.authenticator = options.authenticator;
+    this.onLogin = options.onLogin;
     this.instanceToken = options.instanceToken;
     this.note = options.note;
+    this.bans = options.bans;
+    this.quotas = options.quotas;
     this.#hostname = options.hostname;
     const ownName = options.hostname ?? options.ownName;
     this.upstreams = new Upstreams(options.upstreams, ownName, options.timeouts, deadlines, options.note);
-    this.tls = new TlsKeeper(options.tls);
-    this.judge = new Judge(new ClientNames(options.timeouts.resolve, options.resolvers), options.note);
+    const { state, note, now = Date.now } = options;
+    this.strangers = new Strangers(
+      options.strangers ?? NO_STRANGER_OPTIONS,
+      state,
+      note,
+      now,
+      () => this.law.policy,
+    );
+    const slow = options.strangers?.tarpit ?? DEFAULT_TARPIT;
+    this.tarpit = new Tarpit(slow, note, (ip) => this.strangers.knows(ip));
+    this.judge = new Judge(
+      new ClientNames(options.timeouts.resolve, options.resolvers),
+      this.strangers,
+      note,
+      state,
+      now,
+      options.quotas,
+    );
+    this.spool = new SpoolRoom(options.spool ?? { ...DEFAULT_SPOOL, folder: tmpdir() });
+    this.tls = new TlsKeeper(options.tls, options.clientCa);
+    this.devices = new Devices(options.devices);
+    this.descriptors = options.descriptors ?? new Map();
   }
 
   nextSessionId(): string {
@@ -60,12 +108,18 @@ export class Service {
     return `${this.#prefix}-${this.#counter.toString(36)}`;
   }
 
+  /** The server's name as clients see it for whose mail these are there. */
+  hostnameOf(pools: readonly Pool[]): string {
+    const { hostname } = this.upstreams.identityOf(pools);
+    return this.#hostname ?? (hostname === '' ? this.upstreams.ownName : hostname);
+  }
+
   /** What a session that begins now offers its client. */
-  sessionSettings(starttls: boolean): SessionSettings {
-    const { hostname, capabilities } = this.upstreams.identity;
+  sessionSettings(starttls: boolean, requireLogin: boolean, pools: readonly Pool[]): SessionSettings {
+    const { capabilities } = this.upstreams.identityOf(pools);
     const { messageBytes, recipients, errors, commands, idleCommands } = this.limits;
     if (this.#offered?.capabilities !== capabilities) {
-      const own = { maxSize: messageBytes, starttls: false, auth: [] };
+      const own = { maxSize: messageBytes, starttls: false };
       this.#offered = {
         capabilities,
         keywords: offeredKeywords(capabilities, own),
@@ -73,11 +127,13 @@ export class Service {
       };
     }
     return {
-      hostname: this.#hostname ?? (hostname === '' ? this.upstreams.ownName : hostname),
+      hostname: this.hostnameOf(pools),
       capabilities,
       keywords: starttls ? this.#offered.starttls : this.#offered.keywords,
       secureKeywords: this.#offered.keywords,
       starttls,
+      logins: this.authenticator?.available === true,
+      requireLogin,
       messageBytes: smallerLimit(messageBytes, capabilities.size),
       recipients,
       errors,

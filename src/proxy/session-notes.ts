@@ -1,11 +1,14 @@
-/** What a session tells of itself: events for whoever subscribed, and the Received line for the MTA. */
-import type { MessageResult, Peer } from '../base/events.js';
+/** What a session tells of itself: events for whoever subscribed, the Received line, and who the client is. */
+import type { DisconnectReason, FramingFaultKind, MessageResult, Peer, Told } from '../base/events.js';
+import type { Client } from '../door/preamble.js';
+import type { Known } from '../policy/facts.js';
 import { pathText } from '../smtp/address.js';
 import type { Path } from '../smtp/path.js';
-import { receivedLine } from '../smtp/received.js';
+import { receivedLine, type Trace } from '../smtp/received.js';
 import { printReply, type Reply } from '../smtp/reply.js';
 import type { SessionState } from '../smtp/session/state.js';
 import type { Service } from './service.js';
+import type { Introduction } from './upstream.js';
 
 export interface Handshake {
   readonly result: 'ok' | 'failed';
@@ -17,14 +20,33 @@ export interface Handshake {
 const shown = (reply: Reply): string => printReply(reply).trimEnd();
 
 export class SessionNotes {
+  /** What the policy said to the recipients of the transaction; of one that was never judged there is nothing. */
+  readonly told = new Map<Path, Told>();
+
   readonly #service: Service;
   readonly #peer: Peer;
   readonly #state: SessionState;
+  readonly #client: Client;
 
-  constructor(service: Service, peer: Peer, state: SessionState) {
+  constructor(service: Service, peer: Peer, state: SessionState, client: Client) {
+    this.#client = client;
     this.#service = service;
     this.#peer = peer;
     this.#state = state;
+  }
+
+  framingFault(kind: FramingFaultKind): void {
+    this.#service.note({ type: 'framing-fault', peer: this.#peer, kind });
+  }
+
+  /** `seconds`: from its first octet to the reply. */
+  command(verb: string, code: number, seconds: number): void {
+    this.#service.note({ type: 'command', peer: this.#peer, verb, code, seconds });
+  }
+
+  disconnect(reason: DisconnectReason, seconds: number): void {
+    const { commands } = this.#state;
+    this.#service.note({ type: 'disconnect', peer: this.#peer, reason, seconds, commands });
   }
 
   /** A MAIL or RCPT whose address goes no further than the parser. */
@@ -45,6 +67,12 @@ export class SessionNotes {
     }
   }
 
+  /** A MAIL whose sender the login may not use. */
+  senderRefused(from: Path, reply: Reply): void {
+    const said = { peer: this.#peerNow(), reply: shown(reply), from: pathText(from) };
+    this.#service.note({ type: 'sender-refused', ...said });
+  }
+
   handshake(outcome: Handshake): void {
     const { listener, address } = this.#peer;
     this.#service.note({ type: 'tls-handshake', listener, address, ...outcome });
@@ -60,16 +88,19 @@ export class SessionNotes {
       result,
       code: reply.code,
       reply: shown(reply),
+      ...this.told.get(to),
     });
   }
 
   message(result: MessageResult, reply: Reply, bytes: number, upstream: string, seconds: number): void {
+    const accepted = this.#state.transaction?.accepted ?? [];
     this.#service.note({
       type: 'message',
       peer: this.#peerNow(),
       result,
       from: this.#from(),
-      to: this.#state.transaction?.accepted.map(pathText) ?? [],
+      to: accepted.map(pathText),
+      rules: accepted.map((to) => this.#rule(to)),
       bytes,
       upstream,
       reply: shown(reply),
@@ -77,10 +108,33 @@ export class SessionNotes {
     });
   }
 
+  #rule(to: Path): string | null {
+    const told = this.told.get(to);
+    return told?.verdict === 'allow' ? (told.rule ?? null) : null;
+  }
+
+  /** Who the client is, for an upstream that is told; `named`: with its confirmed name, which has to be looked up. */
+  introduction(named: boolean): Introduction | Promise<Introduction> {
+    const { helo, login, name } = this.#peer;
+    const made = (found: Known<string | undefined>): Introduction => ({
+      client: this.#client,
+      server: this.#client.server,
+      name: found.known ? found.value : undefined,
+      nameKnown: found.known,
+      helo,
+      login,
+      esmtp: this.#state.esmtp,
+    });
+    if (!named || name !== undefined) return made({ known: true, value: name });
+    const found = this.#service.judge.nameOf(this.#client.ip);
+    return found instanceof Promise ? found.then(made) : made(found);
+  }
+
   /** The Received line of the session's nth message. */
   received(nth: number): string {
     const { session, helo, name, address } = this.#peer;
     return receivedLine({
+      login: this.#service.receivedLogin ? this.#login() : undefined,
       helo: helo ?? 'unknown',
       name,
       address,
@@ -92,6 +146,12 @@ export class SessionNotes {
     });
   }
 
+  #login(): Trace['login'] {
+    const { login, window } = this.#peer;
+    if (login !== undefined) return { name: login, how: 'login' };
+    return window === undefined ? undefined : { name: window.login, how: 'window' };
+  }
+
   #from(): string {
     const { transaction } = this.#state;
     return transaction === undefined ? '' : pathText(transaction.from);
@@ -99,11 +159,11 @@ export class SessionNotes {
 
   /** RFC 3848, RFC 6531 4.3. */
   #protocol(): string {
-    const { esmtp, secure, transaction } = this.#state;
-    const s = secure ? 'S' : '';
-    if (transaction?.utf8 === true) return `UTF8SMTP${s}`;
+    const { esmtp, secure, transaction, login } = this.#state;
+    const how = `${secure ? 'S' : ''}${login === undefined ? '' : 'A'}`;
+    if (transaction?.utf8 === true) return `UTF8SMTP${how}`;
     // Over TLS it is ESMTP, whatever the client said (RFC 3848).
-    return esmtp || secure ? `ESMTP${s}` : 'SMTP';
+    return esmtp || secure ? `ESMTP${how}` : 'SMTP';
   }
 
   #peerNow(): Peer {

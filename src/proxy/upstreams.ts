@@ -3,11 +3,13 @@
  * client is shown (name, capabilities) is what the preferred one said last.
  */
 import type { Note } from '../base/events.js';
+import type { Ip } from '../base/ip.js';
 import { NO_CAPABILITIES } from '../smtp/capabilities.js';
 import type { Deadlines } from './deadlines.js';
 import type { Timeouts, UpstreamOptions } from './options.js';
 import { type Applicant, Pool, type UpstreamIdentity } from './pool.js';
-import type { UpstreamConnection } from './upstream.js';
+import type { Introduction, UpstreamConnection } from './upstream.js';
+import { type Way, Ways } from './ways.js';
 
 /** A connection on loan, with the pool that it goes back to. */
 export interface Loan {
@@ -17,6 +19,8 @@ export interface Loan {
 }
 
 export interface LoanApplicant {
+  /** Who asks, for upstreams that want to know; `named`: with the confirmed name. */
+  introduce(named: boolean): Introduction | Promise<Introduction>;
   lent(loan: Loan): void;
   unavailable(busy: boolean): void;
 }
@@ -26,6 +30,7 @@ class Attempt implements Applicant {
   #index = -1;
   #order: readonly Pool[];
   #busy = false;
+  guest: Introduction | undefined;
   cancelled = false;
 
   constructor(
@@ -34,6 +39,18 @@ class Attempt implements Applicant {
   ) {
     // Those known to be down come last, in their own order: they are tried only when no other lends.
     this.#order = [...pools].sort((a, b) => Number(a.up === false) - Number(b.up === false));
+  }
+
+  start(): void {
+    if (!this.#order.some(({ bound }) => bound)) return this.next();
+    const named = this.#order.some(({ options }) => options.identity === 'xclient');
+    const guest = this.applicant.introduce(named);
+    const known = (introduction: Introduction): void => {
+      this.guest = introduction;
+      if (!this.cancelled) this.next();
+    };
+    if (guest instanceof Promise) void guest.then(known);
+    else known(guest);
   }
 
   next(): void {
@@ -53,6 +70,7 @@ class Attempt implements Applicant {
   }
 
   cancel(): void {
+    this.cancelled = true;
     this.#order[this.#index]?.cancel(this);
   }
 }
@@ -62,6 +80,7 @@ export class Upstreams {
   readonly #attempts = new Map<LoanApplicant, Attempt>();
   /** This host's name in EHLO. */
   readonly ownName: string;
+  readonly #ways: Ways<Pool>;
   #onChange: () => void = () => {};
 
   constructor(
@@ -75,19 +94,26 @@ export class Upstreams {
     this.pools = options.map(
       (each) => new Pool(each, ownName, timeouts, deadlines, note, () => this.#onChange()),
     );
+    this.#ways = new Ways(this.pools);
   }
 
-  /** The preferred upstream's name and capabilities, as last heard; this host's own name until then. */
-  get identity(): UpstreamIdentity {
+  /** The upstreams for a client that connected to `destination`; undefined: there are none. */
+  wayFor(destination: Ip, intercepted: boolean): Way<Pool> | undefined {
+    return this.#ways.for(destination, intercepted);
+  }
+
+  /** The name and capabilities of the one preferred among these, as last heard; this host's own name until then. */
+  identityOf(pools: readonly Pool[]): UpstreamIdentity {
     const pool =
-      this.pools.find(({ up, identity }) => up === true && identity !== undefined) ??
-      this.pools.find(({ identity }) => identity !== undefined);
+      pools.find(({ up, identity }) => up === true && identity !== undefined) ??
+      pools.find(({ identity }) => identity !== undefined);
     return pool?.identity ?? { hostname: this.ownName, capabilities: NO_CAPABILITIES };
   }
 
-  /** Asks for a connection; the applicant hears exactly once, perhaps before this returns, unless it cancels. */
-  acquire(applicant: LoanApplicant): void {
-    const attempt = new Attempt(this.pools, {
+  /** Asks for a connection to one of `pools`, the first preferred; the applicant hears exactly once, perhaps before this returns, unless it cancels. */
+  acquire(applicant: LoanApplicant, pools: readonly Pool[]): void {
+    const attempt = new Attempt(pools, {
+      introduce: (named) => applicant.introduce(named),
       lent: (loan) => {
         this.#attempts.delete(applicant);
         applicant.lent(loan);
@@ -98,7 +124,7 @@ export class Upstreams {
       },
     });
     this.#attempts.set(applicant, attempt);
-    attempt.next();
+    attempt.start();
   }
 
   cancel(applicant: LoanApplicant): void {
