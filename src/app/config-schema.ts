@@ -3,53 +3,42 @@
  * are derived from there, so that no option can be forgotten here.
  */
 import { z } from 'zod';
-import { DEFAULT_LIMITS, DEFAULT_TIMEOUTS } from '../proxy/options.js';
+import { parseCidr } from '../base/ip.js';
+import { TLS_VERSIONS } from '../base/tls-versions.js';
+import { DEFAULT_LIMITS, DEFAULT_TIMEOUTS, IDENTITIES } from '../proxy/options.js';
+import { PATCH_IDS } from '../shield/patches.js';
+import { AdminField } from './config-admin.js';
+import {
+  camel,
+  count,
+  Duration,
+  duration,
+  Fingerprint,
+  fingerprintError,
+  HostName,
+  milliseconds,
+  octets,
+  oneOf,
+  PemFile,
+  ProxyFrom,
+  Size,
+  snake,
+  text,
+} from './config-fields.js';
+import { FailedLogins, LoginEntry, loginEntryJsonSchema } from './config-logins.js';
+import { MAIL_PROXY_KEYS } from './config-mail.js';
+import { Processes } from './config-processes.js';
+import { QuotaEntry } from './config-quotas.js';
+import { SHIELD_CHOICES, SHIELD_SHAPE, SpoolField } from './config-shield.js';
+import { sourceKeysAt } from './config-sources.js';
+import { RoamingField, STATE_SHAPES } from './config-state.js';
+import { StoreField } from './config-store.js';
+import { StrangersField, strangerKeysAt } from './config-strangers.js';
+import { INTERCEPTIONS, WAY_SHAPE } from './config-ways.js';
 
-/** `maxIdle` as the file has it: `max_idle`. */
-export const snake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-
-export const camel = (name: string): string =>
-  name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
-
-const DURATION = /^(\d{1,9})(ms|s|m|h)$/;
-const SIZE = /^(\d{1,12})(KB|MB|GB)?$/;
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
-const MULTIPLES: Readonly<Record<string, number>> = { KB: 1_024, MB: 1_048_576, GB: 1_073_741_824 };
-
-/** Milliseconds of `30s`, `5m`, `500ms`, `1h`; undefined for anything else. */
-export const milliseconds = (text: string): number | undefined => {
-  const match = DURATION.exec(text);
-  return match === null ? undefined : Number(match[1]) * (UNITS[match[2] ?? ''] ?? 1);
-};
-
-/** Octets of `50MB`, `1000`; multiples are of 1024. Undefined for anything else. */
-export const octets = (text: string): number | undefined => {
-  const match = SIZE.exec(text);
-  return match === null ? undefined : Number(match[1]) * (MULTIPLES[match[2] ?? ''] ?? 1);
-};
-
-const duration = (least: 0 | 1): z.ZodType<string> => {
-  const error = `must be a time such as 30s, 5m or 1h, ${least === 0 ? '' : 'at least 1ms and '}at most 24h`;
-  const fits = (text: string): boolean => {
-    const time = milliseconds(text);
-    return time !== undefined && time >= least && time <= 86_400_000;
-  };
-  return z.string({ error }).regex(DURATION, { error }).refine(fits, { error });
-};
-const Duration = duration(1);
-
-const count = (least: number, most = 1_000_000_000): z.ZodNumber => {
-  const error = `must be a whole number from ${least} to ${most}`;
-  return z.int({ error }).min(least, { error }).max(most, { error });
-};
-
-const sizeError = 'must be a number of octets, or a size such as 50MB';
-const Size = z.union([count(0, 2 ** 40), z.string().regex(SIZE, { error: sizeError })], { error: sizeError });
+export { camel, milliseconds, octets, snake };
 
 const port = (least: number): z.ZodNumber => count(least, 65_535);
-const text = (what: string): z.ZodString => z.string({ error: `must be ${what}` }).min(1, `must be ${what}`);
-const oneOf = <const W extends readonly [string, ...string[]]>(words: W) =>
-  z.enum(words, { error: `must be ${words.join(' or ')}` });
 
 /** The least that makes sense where 1 does not. */
 const LEAST: Readonly<Record<string, number>> = {
@@ -79,8 +68,11 @@ const Timeouts = z.strictObject(
   { error: 'must be a map of times' },
 );
 
+const atLeastOne = 'must hold at least one entry';
 const LISTENER_NAME = /^[a-z0-9-]{1,32}$/;
 const nameError = 'must be 1 to 32 of a-z, 0-9 and -';
+
+const CLIENT_CERTS = ['none', 'ask', 'require'] as const;
 
 const Listen = z.strictObject(
   {
@@ -92,7 +84,15 @@ const Listen = z.strictObject(
     line_limit: count(78, 1_000_000).optional(),
     eight_bit: oneOf(['reject', 'pass']).optional(),
     tls: oneOf(['none', 'starttls', 'implicit']).optional(),
-    tls_floor: oneOf(['1.0', '1.1', '1.2', '1.3']).optional(),
+    tls_floor: oneOf(TLS_VERSIONS).optional(),
+    client_certs: oneOf(CLIENT_CERTS).optional(),
+    dnsbl: oneOf(['none', 'shadow', 'reject']).optional(),
+    greylist: duration(0).optional(),
+    require: z.literal('login', { error: 'must be login' }).optional(),
+    data: oneOf(['stream', 'spool']).optional(),
+    proxy_from: ProxyFrom.optional(),
+    intercept: oneOf(INTERCEPTIONS).optional(),
+    ...SHIELD_SHAPE,
   },
   { error: 'must be a listener: a map with name, host and port' },
 );
@@ -112,19 +112,54 @@ const Upstream = z.strictObject(
     max_age: Duration.optional(),
     max_idle: Duration.optional(),
     probe_interval: Duration.optional(),
-    identity: z
-      .literal('received', { error: 'must be received: the others come in a later version' })
+    tls: oneOf(['none', 'opportunistic', 'required', 'implicit']).optional(),
+    tls_name: HostName.optional(),
+    tls_ca: PemFile.optional(),
+    tls_fingerprint: z
+      .union([Fingerprint, z.array(Fingerprint).min(1, atLeastOne)], { error: fingerprintError })
       .optional(),
+    tls_verify: z.boolean({ error: 'must be true or false' }).optional(),
+    tls_floor: oneOf(TLS_VERSIONS).optional(),
+    shield: oneOf(SHIELD_CHOICES).optional(),
+    identity: oneOf(IDENTITIES).optional(),
+    ...WAY_SHAPE,
   },
   { error: 'must be an upstream: a map with host and port' },
 );
 
 const Certificate = z.strictObject(
-  { cert: text('the path of a PEM file'), key: text('the path of a PEM file') },
+  {
+    cert: PemFile,
+    key: PemFile,
+    client_ca: PemFile.optional(),
+    client_certs: oneOf(CLIENT_CERTS).optional(),
+  },
   { error: 'must be a map with cert and key' },
 );
 
-const atLeastOne = 'must hold at least one entry';
+const networkFault = (given: unknown): string | undefined => {
+  const cidr = parseCidr(String(given));
+  if (!cidr.ok) return cidr.error;
+  return cidr.value.prefix === 0
+    ? "holds every address: that is what a listener's own options are for"
+    : undefined;
+};
+
+const Network = z
+  .string({ error: 'must be a network such as 192.0.2.0/24' })
+  .refine((given) => networkFault(given) === undefined, { error: ({ input }) => networkFault(input) });
+
+const Device = z.strictObject(
+  {
+    name: z.string({ error: nameError }).regex(LISTENER_NAME, { error: nameError }),
+    networks: z.array(Network, { error: 'must be a list of networks' }).min(1, atLeastOne),
+    tls_floor: oneOf(TLS_VERSIONS).optional(),
+    starttls: z.boolean({ error: 'must be true or false' }).optional(),
+    plaintext_auth: z.boolean({ error: 'must be true or false' }).optional(),
+    ...SHIELD_SHAPE,
+  },
+  { error: 'must be a device network: a map with name and networks' },
+);
 
 export const ConfigSchema = z.strictObject(
   {
@@ -139,6 +174,12 @@ export const ConfigSchema = z.strictObject(
         error: 'must be a map with cert and key, or a list',
       })
       .optional(),
+    devices: z.array(Device, { error: 'must be a list of device networks' }).optional(),
+    logins: z
+      .array(LoginEntry, { error: 'must be a list of places where credentials are proven' })
+      .min(1, atLeastOne)
+      .optional(),
+    failed_logins: FailedLogins.optional(),
     policy: text('the path of a policy file').optional(),
     local_domains: z
       .array(text('a domain'), { error: 'must be a list of domains' })
@@ -146,15 +187,20 @@ export const ConfigSchema = z.strictObject(
       .optional(),
     trust: z.array(text('a network'), { error: 'must be a list of networks' }).optional(),
     observe: z.boolean({ error: 'must be true or false' }).optional(),
-    hostname: z
-      .string()
-      .regex(/^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,253}[A-Za-z0-9])?$/, { error: 'must be a host name' })
-      .optional(),
+    hostname: HostName.optional(),
     received: z.boolean({ error: 'must be true or false' }).optional(),
+    received_login: z.boolean({ error: 'must be true or false' }).optional(),
     resolvers: z.array(text('IP or IP:PORT'), { error: 'must be a list of DNS servers' }).optional(),
+    store: StoreField.optional(),
+    roaming: RoamingField.optional(),
+    spool: SpoolField.optional(),
+    strangers: StrangersField.optional(),
+    quotas: z.array(QuotaEntry, { error: 'must be a list of quotas' }).optional(),
     limits: Limits.optional(),
     timeouts: Timeouts.optional(),
     drain: Duration.optional(),
+    processes: Processes.optional(),
+    admin: AdminField.optional(),
     log: z
       .strictObject(
         {
@@ -169,31 +215,46 @@ export const ConfigSchema = z.strictObject(
 );
 
 export type ConfigInput = z.infer<typeof ConfigSchema>;
+export type CertificateInput = z.infer<typeof Certificate>;
+export type DeviceInput = z.infer<typeof Device>;
 export type ListenInput = z.infer<typeof Listen>;
 export type UpstreamInput = z.infer<typeof Upstream>;
 
-/** Keys that are designed and not built yet: named as such, and never ignored. */
-export const LATER: ReadonlySet<string> = new Set(['logins', 'roaming', 'store', 'admin', 'require']);
-
 /** The keys that may stand where `path` leads. */
-export const configKeysAt = ([first, second]: readonly (string | number)[]):
-  | readonly string[]
-  | undefined => {
+export const configKeysAt = (path: readonly (string | number)[]): readonly string[] | undefined => {
+  const [first, second, third] = path;
+  if (first === 'strangers') return strangerKeysAt(path.slice(1));
+  if (first === 'roaming' && second === 'proxies') return third === undefined ? undefined : MAIL_PROXY_KEYS;
+  if (third === 'patches') return PATCH_IDS;
+  if (first === 'roaming' && (second === 'logs' || second === 'whoson')) return sourceKeysAt(path.slice(1));
   const shapes: Readonly<Record<string, object>> = {
     listen: Listen.shape,
     upstream: Upstream.shape,
     tls: Certificate.shape,
+    devices: Device.shape,
+    quotas: QuotaEntry.shape,
     limits: Limits.shape,
+    spool: SpoolField.shape,
+    failed_logins: FailedLogins.shape,
     timeouts: Timeouts.shape,
     log: { format: 0, level: 0 },
+    admin: AdminField.shape,
+    ...STATE_SHAPES,
   };
   if (first === undefined) return Object.keys(ConfigSchema.shape);
   const shape = shapes[first];
-  return shape === undefined || (first === 'listen' && second === undefined) ? undefined : Object.keys(shape);
+  return shape === undefined ||
+    ((first === 'listen' || first === 'devices' || first === 'quotas') && second === undefined)
+    ? undefined
+    : Object.keys(shape);
 };
 
 /** The JSON Schema (draft 2020-12) that ships for editors. */
 export const configJsonSchema = (): unknown => ({
   title: 'Sekisho configuration',
-  ...(z.toJSONSchema(ConfigSchema) as object),
+  ...(z.toJSONSchema(ConfigSchema, {
+    override: ({ zodSchema, jsonSchema }) => {
+      if (zodSchema === (LoginEntry as unknown)) Object.assign(jsonSchema, loginEntryJsonSchema());
+    },
+  }) as object),
 });
