@@ -68,9 +68,12 @@ export const demo = async ({ once: onlyOnce }: { once?: boolean }): Promise<void
     upstream: [`${mta.host}:${mta.port}`],
     localDomain: [LOCAL],
   });
-  if (!setup.ok) return complain(setup.error, 2);
+  if (!setup.ok) return complain(setup.error.lines, 2);
   let talking = false;
-  const { proxy } = compose(setup.value, [(event) => (talking ? showEvent(event) : undefined)], false);
+  const { proxy } = compose(setup.value, {
+    subscribers: [(event) => (talking ? showEvent(event) : undefined)],
+    log: false,
+  });
   const [listening] = await proxy.start();
   const gate = listening?.port ?? 0;
 
