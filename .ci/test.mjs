@@ -17,7 +17,8 @@ const step = (what, args) => {
 };
 if (files.length === 0) {
   step('lint', [bin('@biomejs', 'biome', 'bin', 'biome'), 'check', '--error-on-warnings', '.']);
-  step('type check', [bin('typescript', 'bin', 'tsc'), '-p', 'test/tsconfig.json']);
+  for (const config of ['test/tsconfig.json', 'src/admin/dashboard/client/tsconfig.json'])
+    step('type check', [bin('typescript', 'bin', 'tsc'), '-p', config, '--noEmit']);
 }
 
 const tap = bin('tap', 'dist', 'esm', 'run.mjs');

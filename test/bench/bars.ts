@@ -1,0 +1,79 @@
+/** What must be held: figures of Sekisho against the peer of the same round, or against a figure. */
+import { type Figures, type Results, roundsOf } from './results.js';
+import { median, medianRatio } from './statistics.js';
+
+export interface Bar {
+  /** A workload, or the beginning of a micro-benchmark's name. */
+  readonly of: string;
+  readonly what: 'CPU' | 'rate' | 'memory' | 'time';
+  /** Without: the figure itself is what is bounded. */
+  readonly peer?: string;
+  /** At least for rates, at most for all else. */
+  readonly bound: number;
+  readonly unit: '×' | 'KB' | 'µs';
+}
+
+const cpu = (of: string, peer: string, bound: number): Bar => ({ of, what: 'CPU', peer, bound, unit: '×' });
+const rate = (of: string, bound: number): Bar => ({ of, what: 'rate', peer: 'direct', bound, unit: '×' });
+const time = (of: string, bound: number): Bar => ({ of, what: 'time', bound, unit: 'µs' });
+
+export const BARS: readonly Bar[] = [
+  cpu('W1', 'haproxy', 0.85),
+  cpu('W1', 'nginx', 0.75),
+  cpu('W2', 'haproxy', 1.2),
+  cpu('W3', 'nginx', 1),
+  cpu('W4', 'haproxy', 0.6),
+  { of: 'W5', what: 'memory', bound: 8, unit: 'KB' },
+  rate('S1-memory', 4),
+  rate('S1-disk', 1),
+  rate('S50-memory', 0.95),
+  rate('S50-disk', 0.95),
+  rate('SA-memory', 13),
+  rate('SA-disk', 4.5),
+  time('verdict', 2),
+  time('window lookup, memory', 2),
+];
+
+export interface Judged {
+  readonly bar: Bar;
+  /** NaN when it was not measured. */
+  readonly value: number;
+  /** Sessions that failed, of Sekisho or of the peer: then nothing is met. */
+  readonly errors: number;
+  readonly met: boolean;
+}
+
+const figureOf = (figures: Figures, what: Bar['what']): number | undefined => {
+  if (what === 'rate') return figures.rate;
+  if (what === 'CPU') return figures.cpu;
+  return what === 'memory' && figures.memory !== undefined ? figures.memory / 1_000 : undefined;
+};
+
+const measured = ({ workloads, micro }: Results, { of, what, peer }: Bar): number => {
+  if (what === 'time') return micro.find(({ name }) => name.startsWith(of))?.microseconds ?? Number.NaN;
+  const workload = workloads.find(({ name }) => name === of);
+  if (workload === undefined) return Number.NaN;
+  const values = (subject: string): (number | undefined)[] =>
+    roundsOf(workload, subject).map((figures) => figureOf(figures, what));
+  const ours = values('sekisho');
+  return peer === undefined
+    ? median(ours.filter((value) => value !== undefined))
+    : medianRatio(ours, values(peer));
+};
+
+const errorsOf = ({ workloads }: Results, { of, peer }: Bar): number =>
+  workloads
+    .filter(({ name }) => name === of)
+    .flatMap((workload) => ['sekisho', peer ?? ''].flatMap((subject) => roundsOf(workload, subject)))
+    .reduce((sum, { errors }) => sum + errors, 0);
+
+export const judge = (results: Results, bar: Bar): Judged => {
+  const value = measured(results, bar);
+  const errors = errorsOf(results, bar);
+  return {
+    bar,
+    value,
+    errors,
+    met: errors === 0 && (bar.what === 'rate' ? value >= bar.bound : value <= bar.bound),
+  };
+};

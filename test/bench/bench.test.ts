@@ -1,0 +1,163 @@
+/** The benchmark itself: its arithmetic, its tables, and a tiny run. */
+import { readFileSync } from 'node:fs';
+import t from 'tap';
+import { noPackages } from '../support/packages.js';
+import { BARS, type Bar, judge } from './bars.js';
+import { load } from './generator.js';
+import { fastSink } from './peers/sinks.js';
+import { SUBJECTS } from './peers/subjects.js';
+import { cpuOf, memoryOf } from './procfs.js';
+import { END, readmeSection, report, START, withSection } from './render.js';
+import { COMMITTED, type Figures, type Results, ResultsSchema } from './results.js';
+import { runWorkload } from './rounds.js';
+import { median, medianRatio } from './statistics.js';
+import { unitsOf, WORKLOADS, type Workload } from './workloads.js';
+
+const figures = (given: Partial<Figures>): Figures => ({
+  ...{ rate: 100, sinkCpu: 50, generatorCpu: 10, generatorBusy: 0.1, p50: 1_000, p99: 2_000 },
+  ...{ errors: 0, error: '' },
+  ...given,
+});
+
+const results = (subjects: Readonly<Record<string, readonly Figures[]>>, name = 'W1'): Results => ({
+  taken: '2026-01-02T03:04:05.000Z',
+  machine: { cpus: 2, model: 'Test', memory: 1, kernel: '6.1', node: 'v20.1.0' },
+  ...{ rounds: 3, seconds: 1, micro: [] },
+  workloads: [
+    {
+      ...{
+        name,
+        title: 'a title',
+        unit: 'message',
+        missing: [{ name: 'haraka', reason: 'npm is not there' }],
+      },
+      subjects: Object.entries(subjects).map(([subject, rounds]) => ({ name: subject, rounds: [...rounds] })),
+    },
+  ],
+});
+
+const barOf = (name: string): Bar => {
+  const bar = BARS.find(({ of }) => of === name);
+  if (bar === undefined) throw new Error(`no bar for ${name}`);
+  return bar;
+};
+
+const workloadOf = (name: string): Workload => {
+  const workload = WORKLOADS.find((each) => each.name === name);
+  if (workload === undefined) throw new Error(`no ${name}`);
+  return workload;
+};
+
+t.test('medians, and ratios within a round', async (t) => {
+  t.equal(median([3, 1, 2]), 2);
+  t.equal(median([4, 1, 2, 3]), 2.5);
+  t.ok(Number.isNaN(median([])));
+  // One round was disturbed, for both: the ratio does not see it.
+  t.equal(medianRatio([50, 500, 51], [100, 1_000, 102]), 0.5);
+  t.equal(medianRatio([50, undefined, 60], [100, 100]), 0.5, 'a round that one of them lacks does not count');
+  t.ok(Number.isNaN(medianRatio([1], [0])));
+});
+
+t.test('units', async (t) => {
+  const units = (name: string): number => unitsOf(workloadOf(name), { messages: 10, refused: 3 });
+  t.same(
+    ['W1', 'W3', 'W4', 'V1', 'SA-memory'].map(units),
+    [10, 50, 3, 13, 10],
+    'messages, megabytes, attempts, sessions, legitimate messages',
+  );
+});
+
+t.test('a bar is met at it, not one past it, and never with errors', async (t) => {
+  const bar = barOf('W1');
+  const met = (cpu: number, errors = 0): boolean =>
+    judge(results({ haproxy: [figures({ cpu: 100 })], sekisho: [figures({ cpu, errors })] }), bar).met;
+  t.equal(met(85), true);
+  t.equal(met(86), false);
+  t.equal(met(50, 1), false);
+  const rate = barOf('S1-disk');
+  const atLeast = (given: number): boolean =>
+    judge(results({ direct: [figures({})], sekisho: [figures({ rate: given })] }, 'S1-disk'), rate).met;
+  t.equal(atLeast(100), true);
+  t.equal(atLeast(99), false);
+  t.equal(judge(results({}), bar).met, false, 'what was not measured is not met');
+  for (const { of, what, peer } of BARS) {
+    const workload = WORKLOADS.find(({ name }) => name === of);
+    t.ok(what === 'time' || workload !== undefined, `${of} is a workload`);
+    if (peer !== undefined) t.ok(workload?.subjects.includes(peer), `${of} has ${peer}`);
+  }
+  for (const { name, subjects } of WORKLOADS)
+    for (const each of subjects)
+      t.ok(
+        SUBJECTS.some((one) => one.name === each),
+        `${name}: ${each}`,
+      );
+});
+
+t.test('tables', async (t) => {
+  const given = results({
+    direct: [figures({ rate: 1_000 })],
+    haproxy: [figures({ rate: 500, cpu: 100 })],
+    sekisho: [figures({ rate: 750, cpu: 80, memory: 50e6, errors: 2, error: 'MAIL: answered 451' })],
+  });
+  const text = report(given);
+  t.match(text, '| W1: CPU of haproxy’s | ≤ 0.85 × | 0.80 × | **not met** (errors) |');
+  t.match(text, '| sekisho (**2 errors**) | 750 | 0.75 × | 80 | 50 | 1.00 / 2.00 | 50 | 10 % |');
+  t.match(text, 'haraka could not be had: npm is not there');
+  t.match(readmeSection(given), '| W1 a title | 100 (0.50) | – | 80 (0.75) (errors) | – | – |');
+  const readme = `a\n${START}\nold\n${END}\nb\n`;
+  t.equal(withSection(readme, given), `a\n${START}\n${readmeSection(given)}\n${END}\nb\n`);
+  t.equal(withSection(`a\n${END}\n${START}\n`, given), undefined);
+});
+
+t.test('the README tells what the committed results say', async (t) => {
+  const committed = ResultsSchema.parse(JSON.parse(readFileSync(COMMITTED, 'utf8')));
+  const readme = readFileSync('README.md', 'utf8');
+  t.equal(withSection(readme, committed), readme, 'else: npm run bench:readme');
+});
+
+t.test(
+  'what processes have used',
+  { skip: process.platform === 'linux' ? false : 'needs /proc' },
+  async (t) => {
+    const before = cpuOf(process.pid);
+    const end = performance.now() + 10_000;
+    while (cpuOf(process.pid) - before < 50_000 && performance.now() < end);
+    t.ok(cpuOf(process.pid) - before >= 50_000, 'work is counted');
+    t.ok(memoryOf(process.pid) > 10e6, 'memory, too');
+    t.equal(cpuOf(2 ** 30), 0, 'nobody has used nothing');
+  },
+);
+
+const reason = noPackages();
+const options = reason === undefined ? {} : { skip: reason };
+
+t.test('the generator tells what went wrong', options, async (t) => {
+  const sink = await fastSink(true);
+  t.teardown(() => sink.stop());
+  const said = await load({ port: sink.port, seconds: 0.2, connections: 2 });
+  t.equal(said.messages, 0);
+  t.ok(said.errors > 0);
+  t.match(said.error, /^RCPT: answered 550 /);
+  const mixed = await load({ port: sink.port, seconds: 0.2, connections: 2, refused: 100, messages: 2 });
+  t.equal(mixed.errors, 0, mixed.error);
+  t.equal(mixed.refused, mixed.sessions * 2, 'two attempts a session');
+});
+
+t.test('a tiny run', options, async (t) => {
+  const subjects = SUBJECTS.filter(({ name }) => name === 'direct' || name === 'sekisho');
+  const plan = { rounds: 1, seconds: 0.3, warmUp: 0 };
+  for (const name of ['W1', 'W4']) {
+    const measured = await runWorkload(workloadOf(name), subjects, plan, (text) => t.comment(text));
+    t.same(measured.missing, []);
+    t.same(
+      measured.subjects.map((each) => each.name),
+      ['direct', 'sekisho'],
+    );
+    for (const { name: subject, rounds } of measured.subjects) {
+      const [only] = rounds;
+      t.equal(only?.errors, 0, `${name} ${subject}: ${only?.error}`);
+      t.ok((only?.rate ?? 0) > 0 && (only?.p99 ?? 0) > 0, `${name} ${subject} was used`);
+      t.equal(only?.cpu === undefined, subject === 'direct');
+    }
+  }
+});

@@ -1,0 +1,76 @@
+/** A workload in interleaved rounds: in each, every subject once, so that what disturbs one disturbs its peers. */
+import { measure, measureIdle, type Pair } from './measure.js';
+import type { Subject } from './peers/subjects.js';
+import { SINKS } from './peers/subjects.js';
+import type { Figures, WorkloadResult } from './results.js';
+import type { Workload } from './workloads.js';
+
+export interface Plan {
+  readonly rounds: number;
+  /** Of each measurement. */
+  readonly seconds: number;
+  /** Seconds for which each subject is used beforehand: code is compiled, pools are filled. */
+  readonly warmUp: number;
+}
+
+const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** Sessions after which code is compiled and pools are full; on a slow machine they take longer than `seconds`. */
+const WARM = 1_500;
+
+const warmUp = async (workload: Workload, pair: Pair, seconds: number): Promise<void> => {
+  if (seconds === 0) return;
+  let units = 0;
+  for (let tries = 0; tries < 4 && units < WARM; tries += 1) {
+    units += (await measure(workload, pair, seconds)).rate * seconds;
+    if (workload.unit === 'MB' || pair.subject === undefined) return;
+  }
+};
+
+export const runWorkload = async (
+  workload: Workload,
+  subjects: readonly Subject[],
+  plan: Plan,
+  tell: (text: string) => void,
+): Promise<WorkloadResult> => {
+  const idle = workload.unit === 'idle session';
+  const sink = await SINKS[workload.sink](workload.refuses === true);
+  const running: { name: string; pair: Pair; rounds: Figures[] }[] = [];
+  const missing: WorkloadResult['missing'] = [];
+  try {
+    for (const subject of subjects) {
+      try {
+        const pair: Pair = { sink, subject: await subject.start?.(sink.port), own: subject.load ?? {} };
+        running.push({ name: subject.name, pair, rounds: [] });
+        if (!idle) await warmUp(workload, pair, plan.warmUp);
+      } catch (error) {
+        missing.push({ name: subject.name, reason: reasonOf(error) });
+        tell(`${workload.name} ${subject.name}: cannot be had: ${reasonOf(error)}`);
+      }
+    }
+    // Memory is no matter of chance.
+    const rounds = idle ? 1 : plan.rounds;
+    for (let round = 0; round < rounds; round += 1) {
+      // Nobody is always the first after a pause, or the one behind the heaviest.
+      const order = running.map((_, i) => running[(i + round) % running.length]);
+      for (const one of order) {
+        if (one === undefined) continue;
+        const figures = idle
+          ? await measureIdle(workload, one.pair)
+          : await measure(workload, one.pair, plan.seconds);
+        one.rounds.push(figures);
+        const cpu = figures.cpu === undefined ? '' : `, ${figures.cpu.toFixed(1)} µs of CPU each`;
+        const bad = figures.errors === 0 ? '' : `, ${figures.errors} errors (${figures.error})`;
+        tell(`${workload.name} round ${round + 1} ${one.name}: ${figures.rate.toFixed(0)}/s${cpu}${bad}`);
+      }
+    }
+  } finally {
+    for (const { pair } of running) await pair.subject?.stop();
+    await sink.stop();
+  }
+  const { name, title, unit } = workload;
+  return {
+    ...{ name, title, unit, missing },
+    subjects: running.map(({ name: subject, rounds }) => ({ name: subject, rounds })),
+  };
+};
