@@ -52,7 +52,7 @@ t.test('faults of shape: all of them, each at its place', async (t) => {
   t.same(errors(`${HEAD}  - name: a\n    allow: { cleint: campus }\n    shadow: maybe\nextra: 1\n`), [
     'policies/x.yaml:10:14: rules[0].allow.cleint: unknown key. Did you mean "client"?',
     'policies/x.yaml:11:13: rules[0].shadow: must be true or false',
-    'policies/x.yaml:12:1: extra: unknown key. Keys here: version, networks, domains, rules, tests.',
+    'policies/x.yaml:12:1: extra: unknown key. Keys here: version, networks, domains, rules, senders, tests.',
   ]);
   const cases: readonly (readonly [string, string])[] = [
     ['rules: []\nversion: 1', '1:8: rules: must hold at least one rule'],
@@ -170,13 +170,36 @@ t.test('rules', async (t) => {
     [/never matches/],
     'a mailbox is no host name',
   );
-  for (const key of ['login: any', 'window: any', 'listed: dnsbl.example.org'])
-    t.match(
-      rules(`{ name: a, allow: { to: ours, ${key} } }`),
-      [/needs .*, which this version cannot supply yet/],
-      key,
-    );
-  t.match(rules('{ name: a, allow: { to: ours }, limit: { recipients: 5/1h } }'), [/limit: needs/]);
+  for (const listed of ['any', 'zen', 'zen.spamhaus.org', '[zen, dnswl]'])
+    t.same(rules(`{ name: a, deny: { to: ours, listed: ${listed} } }`), [], listed);
+  t.match(rules('{ name: a, deny: { listed: [] } }'), [/an empty list, so the rule never matches/]);
+  t.match(rules('{ name: a, deny: { listed: "a b" } }'), [/not the name of a DNS list/]);
+  t.match(rules('{ name: a, allow: { listed: white } }'), [/open relay/], 'a list of others opens nothing');
+  const two = (first: string, second: string): string[] =>
+    rules(`{ name: a, deny: { listed: ${first} } }`, `{ name: b, deny: { listed: ${second} } }`);
+  t.match(two('[x, y]', 'x'), [/can never be reached/]);
+  t.match(two('any', 'any'), [/can never be reached/]);
+  for (const [first, second] of [
+    ['x', '[x, y]'],
+    ['any', 'x'],
+    ['x', 'any'],
+  ] as const)
+    t.same(two(first, second), [], `${first}, then ${second}`);
+  t.same(rules('{ name: a, allow: { to: ours }, greylist: 5m }'), []);
+  t.match(rules('{ name: a, deny: { to: ours }, greylist: 5m }'), [/a deny rule has no greylist/]);
+  t.match(rules('{ name: a, allow: { to: ours }, greylist: 25h }'), [/from 1s to 24h/]);
+  t.match(rules('{ name: a, allow: { to: ours }, greylist: "5" }'), [/such as 5m/]);
+  const limited = (limit: string, more = ''): string[] =>
+    rules(`{ name: a, allow: { to: ours${more} }, limit: { ${limit} } }`);
+  t.same(limited('recipients: 500/1h, per: login, then: suspend, for: 24h', ', login: any'), []);
+  t.same(limited('recipients: 50/15m, networks: 3/30d, per: window', ', window: any'), []);
+  t.match(limited('recipients: 5/1h'), [/limit\.per: missing/]);
+  t.match(limited('recipients: 5/1h, per: login'), [/limit\.per: the rule does not ask for a login/]);
+  t.match(limited('per: rule'), [/limit: counts nothing/]);
+  t.match(limited('recipients: 5/31d, per: rule'), [/from 1s to 30d/]);
+  t.match(limited('recipients: 0/1h, per: rule'), [/must count from 1/]);
+  t.match(limited('recipients: 5/1h, per: client, then: suspend'), [/only a login can be suspended/]);
+  t.match(limited('recipients: 5/1h, per: client, for: 1h'), [/goes only with then: suspend/]);
 });
 
 t.test('replies of rules', async (t) => {

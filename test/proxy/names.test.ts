@@ -10,6 +10,9 @@ const zone = {
   'A pc9.isp.example': ['203.0.113.8', '203.0.113.9'],
   'PTR 10.113.0.203.in-addr.arpa': ['mail.local.example'],
   'A mail.local.example': ['192.0.2.1'],
+  'PTR 13.113.0.203.in-addr.arpa': ['x[192.0.2.9]: SASL'],
+  'A x[192.0.2.9]: sasl': ['203.0.113.13'],
+  'A x[192.0.2.9]: SASL': ['203.0.113.13'],
   'PTR 11.113.0.203.in-addr.arpa': 'SERVFAIL' as const,
   'PTR 12.113.0.203.in-addr.arpa': ['half.example'],
   'A half.example': 'SERVFAIL' as const,
@@ -26,6 +29,8 @@ t.test('forward-confirmed names', async (t) => {
   t.same(names.cached(ip('203.0.113.9')), { known: true, value: 'pc9.isp.example' });
   t.same(await names.lookUp(ip('2001:db8::9')), { known: true, value: 'six.isp.example' });
   t.same(await names.lookUp(ip('203.0.113.10')), { known: true, value: undefined }, 'a name that lies');
+  const odd = await names.lookUp(ip('203.0.113.13'));
+  t.equal(odd.known ? odd.value : undefined, undefined, 'what is no host name');
   t.same(await names.lookUp(ip('203.0.113.99')), { known: true, value: undefined }, 'no name');
   t.equal((await names.lookUp(ip('203.0.113.11'))).known, false, 'a resolver that fails is not "no name"');
   t.equal((await names.lookUp(ip('203.0.113.12'))).known, false, 'nor is one that fails half way');

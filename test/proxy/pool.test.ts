@@ -1,7 +1,7 @@
 /** The connections to the upstream: how many, how long, which one. */
 import t, { type Test } from 'tap';
-import { type LegacyMta, type LegacyOptions, startLegacyMta } from '../../src/demo/legacy-mta.js';
 import type { UpstreamOptions } from '../../src/proxy/options.js';
+import { type LegacyMta, type LegacyOptions, startLegacyMta } from '../support/legacy-mta.js';
 import { eventually, type Running, startSekisho } from '../support/sekisho.js';
 import { codeOf, SmtpClient } from '../support/smtp-client.js';
 

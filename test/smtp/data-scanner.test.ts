@@ -1,6 +1,8 @@
+import { spawnSync } from 'node:child_process';
 import fc from 'fast-check';
 import t from 'tap';
 import { type DataLimits, DataScanner } from '../../src/smtp/data-scanner.js';
+import { WholeLines } from '../../src/smtp/whole-lines.js';
 import { chunkings, cut, hostileOctets } from '../support/chunkings.js';
 
 const STRICT: DataLimits = { lineLimit: 998, overLong: 'reject', eightBit: 'pass', bareLf: 'reject' };
@@ -14,8 +16,10 @@ interface Seen {
   readonly bytes: number;
 }
 
-const scan = (chunks: readonly Buffer[], limits = STRICT): Seen => {
-  const scanner = new DataScanner(limits);
+const FAST = WholeLines.make();
+
+const scan = (chunks: readonly Buffer[], limits = STRICT, simd = true): Seen => {
+  const scanner = new DataScanner(limits, simd);
   let out = '';
   let left = chunks.reduce((sum, { length }) => sum + length, 0);
   for (const chunk of chunks) {
@@ -177,4 +181,53 @@ t.test('fast-check: agrees with the slow reading at every cut; nothing bare goes
     }),
     { numRuns: 5_000 },
   );
+});
+
+/** Long enough to be looked at by SIMD, with what framing turns on at any place of its sixteen octets. */
+const longStreams: fc.Arbitrary<Buffer> = fc
+  .array(
+    fc.oneof(
+      { weight: 6, arbitrary: fc.nat(90).map((n) => `${'x'.repeat(n)}\r\n`) },
+      { weight: 1, arbitrary: fc.nat(40).map((n) => 'y'.repeat(n)) },
+      { weight: 1, arbitrary: hostileOctets(3).map((octets) => octets.toString('latin1')) },
+      { weight: 1, arbitrary: fc.nat(255).map((octet) => String.fromCharCode(octet)) },
+      { weight: 1, arbitrary: fc.constantFrom('.', '..\r\n', '.x\r\n') },
+    ),
+    { minLength: 8, maxLength: 40 },
+  )
+  .map((parts) => Buffer.from(parts.join(''), 'latin1'));
+
+t.test('by SIMD and octet by octet it is the same, whatever comes and however it is cut', async (t) => {
+  if (FAST === undefined) {
+    t.pass('this machine has no SIMD');
+    return;
+  }
+  const limits = fc.record<DataLimits>({
+    lineLimit: fc.constantFrom(998, 80, 20),
+    overLong: fc.constantFrom('reject', 'pass'),
+    eightBit: fc.constantFrom('reject', 'pass'),
+    bareLf: fc.constantFrom('reject', 'convert'),
+  });
+  let skipped = 0;
+  fc.assert(
+    fc.property(longStreams, limits, fc.array(fc.nat(), { maxLength: 4 }), (stream, limit, at) => {
+      if (FAST.load(stream)) skipped += FAST.skip(0, 255, 998);
+      const chunks = cut(stream, at);
+      t.strictSame(scan(chunks, limit), scan(chunks, limit, false));
+    }),
+    { numRuns: 3_000 },
+  );
+  t.ok(skipped > 100_000, 'much was passed over');
+  for (const octet of Array.from({ length: 256 }, (_, i) => i))
+    for (let place = 0; place < 40; place += 1) {
+      const stream = Buffer.from(`${'z'.repeat(30)}\r\n`.repeat(10), 'latin1');
+      stream[place + 40] = octet;
+      const both = [scan([stream]), scan([stream], STRICT, false)];
+      if (JSON.stringify(both[0]) !== JSON.stringify(both[1])) t.fail(`octet ${octet} at ${place}`);
+    }
+});
+
+t.test('what passes over lines is what its source says', async (t) => {
+  const { status, stderr } = spawnSync(process.execPath, ['.ci/wasm.mjs', '--check'], { encoding: 'utf8' });
+  t.equal(status, 0, stderr);
 });

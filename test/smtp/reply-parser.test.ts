@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import {
+  authKeyword,
   NO_CAPABILITIES,
   offeredKeywords,
   parseCapabilities,
@@ -91,9 +92,9 @@ t.test('capabilities: what is understood, and what is offered', async (t) => {
   t.equal(parseCapabilities(['x', 'SIZE']).size, 0);
   t.equal(parseCapabilities(['x', 'SIZE many']).size, 0);
   t.equal(parseCapabilities(['SIZE 5']).size, undefined, 'the first line is a name');
-  const own = { maxSize: 0, starttls: false, auth: [] };
+  const own = { maxSize: 0, starttls: false };
   t.same(offeredKeywords(NO_CAPABILITIES, own), ['PIPELINING', 'SIZE', 'ENHANCEDSTATUSCODES']);
-  t.same(offeredKeywords(caps, { maxSize: 900, starttls: true, auth: ['PLAIN', 'LOGIN'] }), [
+  t.same(offeredKeywords(caps, { maxSize: 900, starttls: true }), [
     'PIPELINING',
     'SIZE 900',
     '8BITMIME',
@@ -101,8 +102,9 @@ t.test('capabilities: what is understood, and what is offered', async (t) => {
     'DSN',
     'ENHANCEDSTATUSCODES',
     'STARTTLS',
-    'AUTH PLAIN LOGIN',
   ]);
+  t.same(authKeyword(['PLAIN', 'LOGIN']), ['AUTH PLAIN LOGIN']);
+  t.same(authKeyword([]), []);
   t.same(
     [smallerLimit(0, undefined), smallerLimit(5, 0), smallerLimit(0, 7), smallerLimit(5, 7)],
     [0, 5, 7, 5],

@@ -60,6 +60,40 @@ t.test('a mail from banner to QUIT', async (t) => {
   t.same(session.say('NOOP').take(), [], 'nothing is done after QUIT');
 });
 
+t.test('RCPT goes along with MAIL where PIPELINING is offered', async (t) => {
+  const both = ['U: MAIL FROM:<a@x.example>', 'U: RCPT TO:<b@local.example>'];
+  const grouped = { ...ESMTP, pipelining: true };
+  const begun = (reused = false): Recorder =>
+    greeted()
+      .say('MAIL FROM:<a@x.example>')
+      .say('RCPT TO:<b@local.example>')
+      .verdict()
+      .ready(grouped, reused);
+  const session = begun();
+  t.same(session.take().slice(-2), both);
+  t.same(session.upstream('250 2.1.0 ok').take(), []);
+  t.same(session.upstream('250 2.1.5 ok').take(), ['S: 250 2.1.5 ok', '! recipient 250']);
+  session.say('RCPT TO:<c@local.example>').verdict();
+  t.equal(session.take().at(-1), 'U: RCPT TO:<c@local.example>', 'one by one from then on');
+  const refused = begun();
+  refused.take();
+  t.same(refused.upstream('550 5.1.0 not you').take(), [], 'a reply is owed yet');
+  t.same(refused.upstream('503 5.0.0 need MAIL').take(), [
+    '! release reuse',
+    'S: 550 5.1.0 not you',
+    '! recipient 550',
+  ]);
+  refused.say('RCPT TO:<c@local.example>').verdict();
+  t.match(refused.take(), ['! ask', 'S: 550 5.1.0 not you', '! recipient 550']);
+  const farewell = begun();
+  farewell.take();
+  t.match(farewell.upstream('421 4.3.2 bye').take(), ['! release close', /^S: 451/, '! recipient 451']);
+  const died = begun(true);
+  died.take();
+  t.same(died.lost().take(), ['! acquire'], 'both may be said again');
+  t.same(died.ready(grouped).take(), both);
+});
+
 t.test('order of commands', async (t) => {
   const fresh = () => new Recorder().open();
   t.match(fresh().say('MAIL FROM:<a@x.example>').log.at(-1), /503 5\.5\.1 Send HELO/);
@@ -205,7 +239,7 @@ t.test('framing faults end the session', async (t) => {
     '! release close',
     '! close framing',
   ]);
-  t.equal(new Recorder().happen({ type: 'open', ahead: true }).take().at(-1), '! close framing');
+  t.equal(new Recorder().happen({ type: 'open', ahead: true, auth: [] }).take().at(-1), '! close framing');
   t.match(greeted().say('GET / HTTP/1.1').take().at(-1), /close foreign-protocol/);
 });
 

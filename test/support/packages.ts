@@ -3,7 +3,7 @@
  * another, so they are unpacked into a cache. Without root and apt there is a reason to skip, which is printed.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -61,12 +61,12 @@ const update = (): void => {
   updated = true;
 };
 
-/** Installs packages whose commands are missing: `command` or `command=package`. */
+/** Installs packages whose commands (or files, named by absolute paths) are missing: `command` or `command=package`. */
 export const install = (commands: readonly string[]): Promise<void> =>
   locked(() => {
     const missing = commands
       .map((each) => each.split('=') as [string, string?])
-      .filter(([command]) => !found(command))
+      .filter(([command]) => (command.startsWith('/') ? !existsSync(command) : !found(command)))
       .map(([command, name]) => name ?? command);
     if (missing.length === 0) return;
     update();
@@ -101,6 +101,54 @@ export const unpack = (main: string, others: readonly string[] = []): Promise<st
     return root;
   });
 
+/** Debian's backports, in lists of their own: the host's sources stay as they are. */
+const BACKPORTS = 'deb http://deb.debian.org/debian bookworm-backports main\n';
+
+/** Unpacks packages of Debian 12's backports into a folder of the cache, and returns it; undefined: not to be had. */
+export const unpackBackports = (main: string, others: readonly string[] = []): Promise<string | undefined> =>
+  locked(() => {
+    const root = path.join(CACHE, `backports-${main}`);
+    if (existsSync(path.join(root, 'done'))) return root;
+    for (const each of ['lists/partial', 'archives/partial'])
+      mkdirSync(path.join(root, each), { recursive: true });
+    writeFileSync(path.join(root, 'sources.list'), BACKPORTS);
+    const options = {
+      'Dir::Etc::sourcelist': path.join(root, 'sources.list'),
+      'Dir::Etc::sourceparts': '-',
+      'Dir::State::lists': path.join(root, 'lists'),
+      'Dir::Cache': root,
+    };
+    const own = Object.entries(options).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
+    try {
+      run('apt-get', [...own, 'update', '-qq']);
+      run('apt-get', [...own, 'download', '-qq', main, ...others], root);
+    } catch {
+      return undefined;
+    }
+    for (const file of readdirSync(root).filter((each) => each.endsWith('.deb')))
+      run('dpkg', ['-x', file, '.'], root);
+    writeFileSync(path.join(root, 'done'), '');
+    return root;
+  });
+
+/**
+ * The root of a Debian 12 with nothing but what must be there, and systemd: for overlays, to be left as it is. Made once
+ * for all tests of this machine; it takes a minute.
+ */
+export const cleanRoot = async (): Promise<string> => {
+  await install(['debootstrap']);
+  return locked(() => {
+    const root = path.join(CACHE, 'clean-root');
+    const done = `${root}.done`;
+    if (existsSync(done)) return root;
+    rmSync(root, { recursive: true, force: true });
+    const mirror = 'http://deb.debian.org/debian';
+    run('debootstrap', ['--variant=minbase', '--include=systemd,adduser', 'bookworm', root, mirror]);
+    writeFileSync(done, '');
+    return root;
+  });
+};
+
 /** Where an unpacked tree keeps its shared libraries. */
 export const libraryPath = (root: string): string => {
   const folders = ['usr/lib', 'lib'].flatMap((each) => {
@@ -112,13 +160,23 @@ export const libraryPath = (root: string): string => {
   return folders.join(':');
 };
 
-/** A port that is free just now, for peers that cannot choose one themselves. */
-export const freePort = (): Promise<number> =>
-  new Promise((resolve, reject) => {
+/** Below the range from which the kernel takes ports for outgoing connections (32768 on Linux). */
+const [LOWEST, HIGHEST] = [12_000, 32_000];
+
+const isFree = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
     const server = net.createServer();
-    server.once('error', reject);
-    server.listen({ host: '127.0.0.1', port: 0 }, () => {
-      const { port } = server.address() as net.AddressInfo;
-      server.close(() => resolve(port));
-    });
+    server.once('error', () => resolve(false));
+    server.listen({ host: '127.0.0.1', port }, () => server.close(() => resolve(true)));
   });
+
+/**
+ * A port for a peer that cannot choose one by itself. One that the kernel chose could be an outgoing connection's of
+ * another test by the time the peer binds it.
+ */
+export const freePort = async (): Promise<number> => {
+  for (;;) {
+    const port = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST));
+    if (await isFree(port)) return port;
+  }
+};

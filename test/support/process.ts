@@ -6,7 +6,7 @@ import path from 'node:path';
 import type { Test } from 'tap';
 
 const ROOT = path.resolve(import.meta.dirname ?? '.', '..', '..');
-const BUILT = path.join(ROOT, 'dist', 'cli', 'main.js');
+export const BUILT = path.join(ROOT, 'dist', 'cli', 'main.js');
 
 export interface Outcome {
   readonly code: number | null;
@@ -19,10 +19,17 @@ const command = (args: readonly string[]): string[] => {
   return [BUILT, ...args];
 };
 
-/** Runs a command to its end. */
-export const runSekisho = (args: readonly string[], cwd = ROOT): Promise<Outcome> =>
+/** Runs a command to its end, with `input` as its standard input. */
+export const runSekisho = (
+  args: readonly string[],
+  cwd = ROOT,
+  input: string | Buffer = '',
+): Promise<Outcome> =>
   new Promise((resolve) => {
-    const child = spawn(process.execPath, command(args), { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, command(args), { cwd, stdio: ['pipe', 'pipe', 'pipe'] });
+    // Most commands end without having read it.
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(input);
     let out = '';
     let err = '';
     child.stdout.on('data', (chunk) => (out += String(chunk)));
@@ -48,9 +55,13 @@ export class SekishoProcess {
     });
   }
 
-  /** Starts `sekisho serve` and waits for its ready line; `--listen` is the test's affair. */
-  static async serve(args: readonly string[]): Promise<SekishoProcess> {
-    const child = spawn(process.execPath, command(['serve', ...args]), { stdio: ['ignore', 'pipe', 'pipe'] });
+  /**
+   * Starts `sekisho serve` and waits for its ready line; `--listen` is the test's affair. `prefix`: words before the
+   * command, such as those of a namespace.
+   */
+  static async serve(args: readonly string[], prefix: readonly string[] = []): Promise<SekishoProcess> {
+    const [file = '', ...words] = [...prefix, process.execPath, ...command(['serve', ...args])];
+    const child = spawn(file, words, { stdio: ['ignore', 'pipe', 'pipe'] });
     const running = new SekishoProcess(child);
     await running.until('ready', () => /^sekisho: ready/m.test(running.out));
     const line = /^sekisho: ready, listening on (.*);/m.exec(running.out)?.[1] ?? '';
@@ -62,7 +73,7 @@ export class SekishoProcess {
     return this.ports[0] ?? 0;
   }
 
-  async until(what: string, holds: () => boolean, patience = 15_000): Promise<void> {
+  async until(what: string, holds: () => boolean, patience = 60_000): Promise<void> {
     const end = Date.now() + patience;
     while (!holds()) {
       if (this.code !== undefined) throw new Error(`sekisho ended with ${this.code}: ${this.err}${this.out}`);
@@ -71,7 +82,7 @@ export class SekishoProcess {
     }
   }
 
-  async ended(patience = 15_000): Promise<number | null> {
+  async ended(patience = 60_000): Promise<number | null> {
     const end = Date.now() + patience;
     while (this.code === undefined) {
       if (Date.now() > end) throw new Error('sekisho did not end');

@@ -6,9 +6,11 @@ import type { Path } from '../../src/smtp/path.js';
 import { printReply, type Reply } from '../../src/smtp/reply.js';
 import type { UpstreamReply } from '../../src/smtp/reply-parser.js';
 import type {
+  AuthStep,
   Effects,
   Judgement,
   Question,
+  SenderQuestion,
   SessionEvent,
   UpstreamCommand,
 } from '../../src/smtp/session/events.js';
@@ -29,6 +31,8 @@ export const SETTINGS: SessionSettings = {
   keywords: ['PIPELINING', 'SIZE', '8BITMIME', 'ENHANCEDSTATUSCODES'],
   secureKeywords: ['PIPELINING', 'SIZE', '8BITMIME', 'ENHANCEDSTATUSCODES'],
   starttls: false,
+  logins: false,
+  requireLogin: false,
   messageBytes: 0,
   recipients: 100,
   errors: 10,
@@ -41,6 +45,7 @@ export class Recorder implements Effects {
   readonly log: string[] = [];
   readonly state: SessionState;
   question: Question | undefined;
+  senderTicket = -1;
 
   constructor(settings: Partial<SessionSettings> = {}) {
     this.state = newSession({ ...SETTINGS, ...settings });
@@ -51,8 +56,8 @@ export class Recorder implements Effects {
     return this;
   }
 
-  open(): this {
-    return this.happen({ type: 'open', ahead: false });
+  open(auth: readonly string[] = []): this {
+    return this.happen({ type: 'open', ahead: false, auth });
   }
 
   /** The client says one line (Latin-1, without CRLF). */
@@ -66,6 +71,19 @@ export class Recorder implements Effects {
     return parsed.ok
       ? this.happen({ type: 'command', command: parsed.value, ahead })
       : this.happen({ type: 'bad-command', fault: parsed.error as CommandFault });
+  }
+
+  /** A line within an AUTH exchange. */
+  authLine(text: string, ahead = false): this {
+    return this.happen({ type: 'auth-line', text, ahead });
+  }
+
+  auth(step: AuthStep): this {
+    return this.happen({ type: 'auth-step', step });
+  }
+
+  senderVerdict(refusal?: Reply): this {
+    return this.happen({ type: 'sender-verdict', ticket: this.senderTicket, refusal });
   }
 
   verdict(judgement: Judgement = { permit: true }): this {
@@ -103,6 +121,21 @@ export class Recorder implements Effects {
   ask(question: Question): void {
     this.question = question;
     this.log.push('! ask');
+  }
+  askSender(question: SenderQuestion): void {
+    this.senderTicket = question.ticket;
+    this.log.push('! ask sender');
+  }
+  authenticate(mechanism: string, initial: Buffer | undefined): void {
+    this.log.push(
+      `! authenticate ${mechanism}${initial === undefined ? '' : ` [${initial.toString('latin1')}]`}`,
+    );
+  }
+  authRespond(response: Buffer): void {
+    this.log.push(`! respond [${response.toString('latin1')}]`);
+  }
+  authAbandon(why: string): void {
+    this.log.push(`! abandon ${why}`);
   }
   acquire(): void {
     this.log.push('! acquire');

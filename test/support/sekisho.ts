@@ -1,5 +1,9 @@
 /** A real Sekisho in this process, on free loopback ports, for tests that look at its events and figures. */
-import type { SekishoEvent } from '../../src/base/events.js';
+import type { Note, SekishoEvent } from '../../src/base/events.js';
+import { IpSet } from '../../src/base/ip.js';
+import { Authenticator } from '../../src/identity/authenticator.js';
+import type { CredentialStore } from '../../src/identity/credentials.js';
+import { DEFAULT_THROTTLE, Throttle, type ThrottleOptions } from '../../src/identity/throttle.js';
 import { loadPolicy, type Policy } from '../../src/policy/compile.js';
 import { renderError } from '../../src/policy/errors.js';
 import { simplePolicy } from '../../src/policy/simple.js';
@@ -13,6 +17,9 @@ import {
   type UpstreamOptions,
 } from '../../src/proxy/options.js';
 import { SmtpProxy } from '../../src/proxy/proxy.js';
+import { type Quota, Quotas } from '../../src/proxy/quotas.js';
+import { type BanOptions, Bans, DEFAULT_BANS } from '../../src/windows/bans.js';
+import { MemoryStore } from '../../src/windows/stores/memory.js';
 
 export interface Setting {
   readonly upstreams: readonly (Partial<UpstreamOptions> & { readonly port: number })[];
@@ -22,6 +29,22 @@ export interface Setting {
   readonly listener?: Partial<ListenerOptions>;
   readonly observe?: boolean;
   readonly tls?: ProxyOptions['tls'];
+  readonly state?: ProxyOptions['state'];
+  readonly now?: ProxyOptions['now'];
+  readonly clientCa?: ProxyOptions['clientCa'];
+  readonly devices?: ProxyOptions['devices'];
+  readonly spool?: ProxyOptions['spool'];
+  /** Where credentials are proven. */
+  readonly logins?: readonly CredentialStore[];
+  readonly throttle?: Partial<ThrottleOptions>;
+  readonly onLogin?: ProxyOptions['onLogin'];
+  readonly receivedLogin?: boolean;
+  readonly strangers?: ProxyOptions['strangers'];
+  /** Points for offences; without them only bans by hand are kept. */
+  readonly bans?: Partial<BanOptions>;
+  readonly quotas?: readonly Quota[];
+  /** Hears every event too. */
+  readonly listen?: Note;
 }
 
 export interface Running {
@@ -48,6 +71,23 @@ export const policyOf = (text: string): Policy => {
 
 export const startSekisho = async (setting: Setting): Promise<Running> => {
   const events: SekishoEvent[] = [];
+  let bans: Bans | undefined;
+  let quotas: Quotas | undefined;
+  const note: Note = (event) => {
+    events.push(event);
+    bans?.hear(event);
+    quotas?.hear(event);
+    setting.listen?.(event);
+  };
+  const now = setting.now ?? Date.now;
+  const state = setting.state ?? new MemoryStore();
+  const banned = setting.bans && { ...DEFAULT_BANS, exempt: IpSet.of([]), ...setting.bans };
+  bans = new Bans(state, banned, note, now);
+  quotas = new Quotas(setting.quotas ?? [], state, note, now);
+  const throttle = new Throttle(state, { ...DEFAULT_THROTTLE, delay: 10, ...setting.throttle }, note, now);
+  const shared = { throttle, state, note, now, secret: Buffer.alloc(32, 7) };
+  const authenticator =
+    setting.logins === undefined ? undefined : new Authenticator({ stores: setting.logins, ...shared });
   const proxy = new SmtpProxy({
     listeners: [
       {
@@ -57,6 +97,8 @@ export const startSekisho = async (setting: Setting): Promise<Running> => {
         data: DEFAULT_DATA,
         tls: 'none',
         tlsFloor: '1.2',
+        clientCerts: 'none',
+        requireLogin: false,
         ...setting.listener,
       },
     ],
@@ -72,12 +114,25 @@ export const startSekisho = async (setting: Setting): Promise<Running> => {
     ownName: 'sekisho.local.example',
     instanceToken: 'testtoken',
     received: true,
+    receivedLogin: setting.receivedLogin ?? true,
     limits: { ...DEFAULT_LIMITS, ...setting.limits },
     timeouts: { ...DEFAULT_TIMEOUTS, ...setting.timeouts },
     resolvers: [],
+    authenticator,
+    onLogin: setting.onLogin,
     tls: setting.tls ?? [],
-    note: (event) => events.push(event),
+    state,
+    ...(setting.now === undefined ? {} : { now: setting.now }),
+    clientCa: setting.clientCa,
+    devices: setting.devices ?? [],
+    ...(setting.spool === undefined ? {} : { spool: setting.spool }),
+    ...(setting.strangers === undefined ? {} : { strangers: setting.strangers }),
+    bans,
+    quotas,
+    note,
   });
+  bans.knows = (ip) => proxy.knows(ip);
+  quotas.knows = bans.knows;
   const [listening] = await proxy.start();
   return {
     proxy,
@@ -89,9 +144,13 @@ export const startSekisho = async (setting: Setting): Promise<Running> => {
 };
 
 /** Waits until `holds`, or fails with what was waited for. */
-export const eventually = async (what: string, holds: () => boolean, patience = 10_000): Promise<void> => {
+export const eventually = async (
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  patience = 10_000,
+): Promise<void> => {
   const until = Date.now() + patience;
-  while (!holds()) {
+  while (!(await holds())) {
     if (Date.now() >= until) throw new Error(`never came about: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }

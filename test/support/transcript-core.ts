@@ -6,6 +6,8 @@ import { judgementOf } from '../../src/proxy/judge.js';
 import { MessageStream } from '../../src/proxy/message-stream.js';
 import { DEFAULT_TIMEOUTS } from '../../src/proxy/options.js';
 import type { UpstreamConnection } from '../../src/proxy/upstream.js';
+import { presetMode } from '../../src/shield/presets.js';
+import { shieldRules } from '../../src/shield/rules.js';
 import {
   type Capabilities,
   NO_CAPABILITIES,
@@ -47,6 +49,8 @@ class Sink {
   blocked = false;
   #data = '';
 
+  readonly preset = 'strict';
+
   constructor(readonly capabilities: Capabilities) {}
 
   begin(): void {
@@ -82,7 +86,10 @@ class Core extends Recorder {
     this.#capabilities = settings.capabilities;
     this.#sink = new Sink(settings.capabilities);
     this.#lines = new LineScanner({ limit: limits.commandLine });
-    this.#stream = new MessageStream(data, limits, DEFAULT_TIMEOUTS, 'token');
+    this.#stream = new MessageStream(data, limits, DEFAULT_TIMEOUTS, 'token', {
+      rules: (preset) => shieldRules(presetMode(preset), limits.headerBytes),
+      onHit: () => {},
+    });
     this.#answers = dialogueOf(transcript).map(({ answer }) => answer);
   }
 
@@ -130,12 +137,10 @@ class Core extends Recorder {
   override data(mode: 'forward' | 'discard'): void {
     super.data(mode);
     if (mode === 'discard') return this.#stream.detach();
-    const declared = this.state.transaction?.params.some(({ value }) => value === '8BITMIME') ?? false;
+    const eightBit = this.state.transaction?.params.some(({ value }) => value === '8BITMIME') ?? false;
+    const utf8 = this.state.transaction?.utf8 === true;
     this.#sink.begin();
-    this.#stream.begin(
-      this.#sink as unknown as UpstreamConnection,
-      declared || this.state.transaction?.utf8 === true,
-    );
+    this.#stream.begin(this.#sink as unknown as UpstreamConnection, { eightBit, utf8 });
   }
 
   override endData(): void {

@@ -11,6 +11,7 @@ import {
   type Transcript,
   turnsOf,
 } from './transcript.js';
+import { disagreement } from './upstream-readers.js';
 
 /** Deadline for the MTA in the transcripts where it is silent, ms; they are kept to the second. */
 const SHORT = 1_000;
@@ -74,6 +75,7 @@ export const runSockets = async (transcript: Transcript): Promise<Fault> => {
     return (
       (await converse(client, transcript)) ??
       compare(transcript, 'U', linesOf(transcript, 'U'), heard) ??
+      mta.connections.map(disagreement).find((each) => each !== undefined) ??
       (want.length === 0 ? undefined : compare(transcript, 'D', want, got()))
     );
   } finally {

@@ -1,6 +1,6 @@
 /**
  * Either side dies at every step of a session. Never a false 250: what a client was told is accepted, the MTA
- * has; never a hang, and no connection is left over.
+ * has; never a hang, and no connection is left over. The table of all faults is in fault-matrix.test.ts.
  */
 import t from 'tap';
 import {
@@ -9,8 +9,7 @@ import {
   type LegacyOptions,
   type LegacyStep,
   startLegacyMta,
-} from '../../src/demo/legacy-mta.js';
-import { folder, SekishoProcess } from '../support/process.js';
+} from '../support/legacy-mta.js';
 import { eventually, type Running, type Setting, startSekisho } from '../support/sekisho.js';
 import { codeOf, SmtpClient } from '../support/smtp-client.js';
 
@@ -159,35 +158,5 @@ t.test('the client goes at every step', async (t) => {
       else if (until > SESSION.length) t.equal(message?.result, 'aborted');
       await noLeaks(t as unknown as Tap.Test, sekisho, mta);
     }
-  }
-});
-
-t.test('Sekisho is killed with -9 at every step', async (t) => {
-  folder(t);
-  for (let until = 0; until <= SESSION.length + 1; until += 1) {
-    const mta = await startLegacyMta({ script: (at) => (at === 'dot' ? { delay: 300 } : undefined) });
-    const sekisho = await SekishoProcess.serve([
-      ...[
-        '--listen',
-        '127.0.0.1:0',
-        '--upstream',
-        `127.0.0.1:${mta.port}`,
-        '--local-domain',
-        'local.example',
-      ],
-    ]);
-    const client = await SmtpClient.connect(sekisho.port);
-    await client.reply();
-    for (const line of SESSION.slice(0, until)) await client.say(line);
-    if (until === SESSION.length) client.send('Subject: x\r\n\r\nhalf a mess');
-    if (until > SESSION.length) client.send(`${MESSAGE}\r\n`);
-    await new Promise((resolve) => setTimeout(resolve, 60));
-    const before = client.transcript;
-    await sekisho.kill();
-    await client.end();
-    t.notMatch(client.transcript.slice(before.length), /^250/m, `after ${until}: no false 250`);
-    await eventually('the MTA is rid of it', () => mta.active === 0);
-    if (until <= SESSION.length) t.equal(mta.messages.length, 0, `after ${until}: half a message is none`);
-    await mta.close();
   }
 });

@@ -1,7 +1,7 @@
 /** Many sessions, many at once, a very large message: memory and descriptors go back to where they were. */
 import { readdirSync, readFileSync } from 'node:fs';
 import t from 'tap';
-import { startLegacyMta } from '../../src/demo/legacy-mta.js';
+import { startLegacyMta } from '../support/legacy-mta.js';
 import { SekishoProcess } from '../support/process.js';
 import { codeOf, SmtpClient } from '../support/smtp-client.js';
 
@@ -20,7 +20,7 @@ const settled = async (holds: () => boolean, patience = 15_000): Promise<boolean
 };
 
 t.test('many sessions, then many at once', linux, async (t) => {
-  const mta = await startLegacyMta({ forget: true });
+  const mta = await startLegacyMta();
   const sekisho = await SekishoProcess.serve([
     ...[
       '--listen',
@@ -68,12 +68,19 @@ t.test('many sessions, then many at once', linux, async (t) => {
   };
 
   await t.test('10,000 in a row', async (t) => {
-    t.equal(await many(4_000), 4_000);
-    const warm = memory(pid, 'VmRSS');
-    t.equal(await many(6_000), 6_000);
-    const after = memory(pid, 'VmRSS');
+    t.equal(await many(10_000), 10_000);
     t.equal(mta.messages.length, 10_000, 'each message once');
-    t.ok(after - warm < 32, `memory stays: ${warm.toFixed(0)} MB, then ${after.toFixed(0)} MB`);
+    // A heap grows until its collector finds it worth a look, and when that is depends on the machine. What leaks
+    // grows in every stretch; what waits to be collected stops at one of them.
+    const marks = [memory(pid, 'VmRSS')];
+    let least = Number.POSITIVE_INFINITY;
+    while (least > 4 && marks.length <= 12) {
+      t.equal(await many(2_000), 2_000);
+      marks.push(memory(pid, 'VmRSS'));
+      least = Math.min(least, marks.at(-1)! - marks.at(-2)!);
+    }
+    t.ok(least <= 4, `memory stays: ${marks.map((mark) => `${mark.toFixed(0)} MB`).join(', ')}`);
+    t.ok(marks.at(-1)! < 400, `and is bounded: ${marks.at(-1)!.toFixed(0)} MB`);
     t.ok(
       await settled(() => descriptors(pid) <= first + 17),
       `descriptors: ${first}, then ${descriptors(pid)}`,

@@ -4,6 +4,7 @@ import { startLegacyMta } from '../../src/demo/legacy-mta.js';
 import cases from '../corpus/relay-cases.json' with { type: 'json' };
 import { startSekisho, testPolicy } from '../support/sekisho.js';
 import { codeOf, SmtpClient } from '../support/smtp-client.js';
+import { disagreement } from '../support/upstream-readers.js';
 
 const STRANGER = '127.0.0.2';
 const KEYWORDS = ['8BITMIME', 'SIZE', 'DSN', 'SMTPUTF8'];
@@ -41,6 +42,8 @@ for (const [domains, group] of groups) {
       const good = taken ? acceptable.includes('local') : acceptable.some((word) => word !== 'local');
       t.ok(good, `${id}: ${taken ? 'accepted' : 'refused'}`, good ? {} : about);
     }
+    const differences = mta.connections.map(disagreement).filter((each) => each !== undefined);
+    t.strictSame(differences, [], 'strict and lenient servers hear the same');
   });
 }
 

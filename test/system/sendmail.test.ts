@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import type nodemailer from 'nodemailer';
 import t from 'tap';
+import { overheardPort } from '../support/overheard.js';
 import { freePort, install, libraryPath, noPackages, unpack } from '../support/packages.js';
 import { folder, SekishoProcess } from '../support/process.js';
 import { eventually } from '../support/sekisho.js';
@@ -105,7 +106,7 @@ t.test('real sendmail with promiscuous_relay', options, async (t) => {
   const postfix = await unpack('postfix');
   const tools = { ...process.env, LD_LIBRARY_PATH: libraryPath(postfix) };
   const sendmail = await Sendmail.start();
-  const up = `127.0.0.1:${sendmail.port}`;
+  const up = `127.0.0.1:${await overheardPort(t, 'sendmail', sendmail.port)}`;
   const base = ['--listen', '127.0.0.1:0', '--local-domain', 'local.example', '--log', 'classic'];
   const strict = await SekishoProcess.serve([...base, '--upstream', up]);
   const trusting = await SekishoProcess.serve([...base, '--upstream', up, '--trust', '127.0.0.1/32']);

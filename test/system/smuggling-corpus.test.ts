@@ -1,9 +1,15 @@
 /** Every smuggling stream of the corpus through real sockets, against an MTA that would fall for it. */
-import t from 'tap';
+import t, { type Test } from 'tap';
+import { passwdFile } from '../../src/app/logins/passwd-file.js';
+import { readTextFile } from '../../src/app/policy-file.js';
+import { parseCidr } from '../../src/base/ip.js';
 import { type LegacyAction, type LegacyOptions, startLegacyMta } from '../../src/demo/legacy-mta.js';
+import { certify, materialOf } from '../support/certificates.js';
 import { joined, type Move, movesOf, type SmugglingCase, smugglingCases } from '../support/corpus.js';
-import { startSekisho } from '../support/sekisho.js';
+import { folder } from '../support/process.js';
+import { type Setting, startSekisho } from '../support/sekisho.js';
 import { SmtpClient } from '../support/smtp-client.js';
+import { disagreement } from '../support/upstream-readers.js';
 
 const STRANGER = '127.0.0.2';
 const KEYWORDS = ['8BITMIME', 'SIZE', 'DSN', 'STARTTLS', 'XCLIENT NAME ADDR', 'VRFY', 'ETRN', 'EXPN'];
@@ -40,7 +46,7 @@ const CLOSES =
   /^(?:xp-|bdat-|pl-(?:helo|ehlo|quit)|tls-(?:cmd|inject)|ln-(?:lf|cr)-command|ln-bare|len-04|len-18|len-20)/;
 
 /** Cases whose `expected` speaks of a service that is not available, or names only one of several ways. */
-const OWN_ANSWER = /^(?:tls-|auth-|bdat-rset-mid$|pl-after-eod$)/;
+const OWN_ANSWER = /^(?:tls-|bdat-rset-mid$|pl-after-eod$)/;
 
 const act = async (client: SmtpClient, moves: readonly Move[]): Promise<void> => {
   for (const move of joined(moves)) {
@@ -81,6 +87,26 @@ const play = async (each: SmugglingCase, client: SmtpClient): Promise<string> =>
   return client.transcript;
 };
 
+/** SMTP AUTH as these cases expect it: in clear text for an exempted network, or, in the one about it, under TLS only. */
+const loginsFor = async (t: Tap.Test, { id }: SmugglingCase): Promise<Partial<Setting>> => {
+  const dir = folder(t as Test, { users: 'a:{PLAIN}secret\n' });
+  const store = passwdFile.create(
+    { passwd_file: `${dir}/users` },
+    { resolve: (file) => file, read: readTextFile, note: () => {}, upstream: { host: '127.0.0.1', port: 1 } },
+  );
+  const networks = [STRANGER].flatMap((each) => {
+    const cidr = parseCidr(each);
+    return cidr.ok ? [cidr.value] : [];
+  });
+  const device = { name: 'old', networks, tlsFloor: undefined, starttls: true, plaintextAuth: true };
+  return {
+    logins: [store],
+    tls: [materialOf(certify(dir, 'mail.local.example'))],
+    listener: { tls: 'starttls' },
+    devices: id === 'auth-plain-notls' ? [] : [device],
+  };
+};
+
 const check = async (t: Tap.Test, each: SmugglingCase): Promise<void> => {
   const backend = BACKENDS[each.id];
   const script: NonNullable<LegacyOptions['script']> = (step) =>
@@ -88,6 +114,7 @@ const check = async (t: Tap.Test, each: SmugglingCase): Promise<void> => {
   const mta = await startLegacyMta({ ehlo: KEYWORDS, script, forkReplay: true });
   const sekisho = await startSekisho({
     upstreams: [{ port: mta.port }],
+    ...(each.category === 'auth' ? await loginsFor(t, each) : {}),
     timeouts: { command: 1_000, upstreamRcpt: 1_500, upstreamGreeting: 2_000 },
   });
   const client = await SmtpClient.connect(sekisho.port, STRANGER);
@@ -96,6 +123,13 @@ const check = async (t: Tap.Test, each: SmugglingCase): Promise<void> => {
     const about = { id: each.id, bytes: each.bytes.slice(0, 300), said: said.slice(0, 500) };
     const raw = mta.connections.map((connection) => connection.raw).join('');
     t.notMatch(raw, /\r(?!\n)|(?<!\r)\n|\0/, `${each.id}: no bare CR, LF or NUL goes up`, about);
+    for (const connection of mta.connections)
+      t.equal(
+        disagreement(connection),
+        undefined,
+        `${each.id}: strict and lenient servers hear the same`,
+        about,
+      );
     for (const line of mta.connections.flatMap(({ commands }) => commands)) {
       t.match(line, CANONICAL, `${each.id}: only Sekisho's own words go up`, about);
     }

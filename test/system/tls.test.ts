@@ -1,47 +1,13 @@
 /** TLS towards clients, with real certificates and OpenSSL's own client. */
-import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
-import { startLegacyMta } from '../../src/demo/legacy-mta.js';
-import { readMaterial, type TlsMaterial } from '../../src/proxy/tls.js';
+import { certify, materialOf } from '../support/certificates.js';
+import { startLegacyMta } from '../support/legacy-mta.js';
 import { folder, runSekisho, SekishoProcess } from '../support/process.js';
 import { eventually, policyOf, type Running, type Setting, startSekisho } from '../support/sekisho.js';
 import { codeOf, SmtpClient } from '../support/smtp-client.js';
-
-interface Pair {
-  readonly cert: string;
-  readonly key: string;
-}
-
-/** A self-signed certificate for a name. */
-const certify = (dir: string, name: string, days = 30): Pair => {
-  const [cert, key] = ['crt', 'key'].map((ending) => path.join(dir, `${name}.${ending}`)) as [string, string];
-  const args = [
-    'req',
-    '-x509',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:prime256v1',
-    '-nodes',
-    '-days',
-    String(days),
-  ];
-  execFileSync(
-    'openssl',
-    [...args, '-subj', `/CN=${name}`, '-addext', `subjectAltName=DNS:${name}`, '-keyout', key, '-out', cert],
-    { stdio: 'ignore' },
-  );
-  return { cert, key };
-};
-
-const materialOf = ({ cert, key }: Pair): TlsMaterial => {
-  const material = readMaterial(readFileSync(cert, 'utf8'), readFileSync(key, 'utf8'));
-  if (!material.ok) throw new Error(material.error);
-  return material.value;
-};
 
 const house = async (
   t: Test,
@@ -82,6 +48,24 @@ rules:
   - { name: secure, allow: { to: secure.example, tls: "1.2" } }
   - { name: any, allow: { to: local.example } }
 `;
+
+t.test('a session that went over to TLS gives its place back', async (t) => {
+  const { port, proxy } = await house(t, {
+    tls: [materialOf(certify(folder(t), 'mail.example.org'))],
+    listener: { tls: 'starttls' },
+    limits: { connections: 3, connectionsPerAddress: 3 },
+  });
+  for (const farewell of ['quit', 'gone', 'quit', 'gone', 'quit', 'gone', 'quit', 'gone']) {
+    const { client } = await startTls(port);
+    t.match(await client.say('EHLO c.example'), /^250/, farewell);
+    if (farewell === 'quit') t.equal(codeOf(await client.say('QUIT')), 221);
+    client.destroy();
+    await eventually('it has ended', () => proxy.sessions === 0);
+  }
+  const last = await SmtpClient.connect(port, '127.0.0.2');
+  t.equal(codeOf(await last.reply()), 220);
+  last.destroy();
+});
 
 t.test('STARTTLS keeps nothing, and the policy sees it', async (t) => {
   const dir = folder(t);
@@ -249,7 +233,7 @@ t.test('the real process: files, faults, replacement without dropping a session'
   before.socket.destroy();
   after.socket.destroy();
   const expired = { ...materialOf(second), expires: Date.now() - 86_400_000 };
-  const { expiryWarnings } = await import('../../src/app/config.js');
+  const { expiryWarnings } = await import('../../src/app/config-tls.js');
   t.match(expiryWarnings([expired], Date.now()), [/EXPIRED on/]);
   t.same(expiryWarnings([materialOf(second)], Date.now()), []);
 });
