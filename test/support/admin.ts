@@ -183,7 +183,7 @@ export const startAdmin = async (setting: AdminSetting): Promise<RunningAdmin> =
 };
 
 /** What a server answers to octets that are no request of any library. */
-export const rawly = (port: number, octets: string, patience = 15_000): Promise<string> =>
+export const rawly = (port: number, octets: string, patience = 60_000): Promise<string> =>
   new Promise((resolve, reject) => {
     const socket = net.connect({ host: '127.0.0.1', port });
     let out = '';

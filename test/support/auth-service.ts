@@ -130,7 +130,7 @@ export class AuthService {
   }
 
   async #ready(): Promise<void> {
-    const end = Date.now() + 20_000;
+    const end = Date.now() + 60_000;
     while (Date.now() < end && this.child.exitCode === null) {
       const there = await new Promise<boolean>((resolve) => {
         const socket = net.connect({ host: '127.0.0.1', port: this.port });

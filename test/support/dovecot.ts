@@ -122,7 +122,7 @@ const answers = (port: number): Promise<boolean> =>
       socket.destroy();
       resolve(good);
     };
-    socket.setTimeout(5_000, () => end(false));
+    socket.setTimeout(20_000, () => end(false));
     socket.once('data', () => end(true));
     socket.once('error', () => end(false));
     socket.once('end', () => end(false));
@@ -222,7 +222,7 @@ export class Dovecot {
   }
 
   async #ready(): Promise<void> {
-    const end = Date.now() + 20_000;
+    const end = Date.now() + 60_000;
     while (Date.now() < end) {
       if (this.child.exitCode !== null) break;
       // An answer of each: only then have the login processes found the auth process.

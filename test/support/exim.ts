@@ -142,7 +142,7 @@ export class Exim {
   }
 
   async #ready(): Promise<void> {
-    const end = Date.now() + 20_000;
+    const end = Date.now() + 60_000;
     while (Date.now() < end && this.child.exitCode === null) {
       try {
         const client = await SmtpClient.connect(this.port);

@@ -6,7 +6,7 @@ export const fetchMail = (port: number, from: string, password = 'secret'): Prom
   new Promise((resolve, reject) => {
     const socket = net.connect({ host: '127.0.0.1', port, localAddress: from });
     let heard = '';
-    socket.setTimeout(20_000, () => socket.destroy(new Error(`POP3: no answer after ${heard}`)));
+    socket.setTimeout(60_000, () => socket.destroy(new Error(`POP3: no answer after ${heard}`)));
     socket.once('error', reject);
     socket.on('data', (chunk) => {
       heard += chunk.toString('latin1');

@@ -22,7 +22,7 @@ export interface Gsasl {
 }
 
 /** Milliseconds after which a client that has not ended is ended. */
-const PATIENCE = 20_000;
+const PATIENCE = 60_000;
 
 export const startGsasl = async (options: GsaslOptions): Promise<Gsasl> => {
   const root = await unpack('gsasl', ['libgsasl18', 'libgssglue1', 'libidn12', 'libntlm0']);

@@ -4,7 +4,8 @@ import { codeOf, SmtpClient } from './smtp-client.js';
 /** What became of one attempt. `cut`: nobody said whether it was taken, and it came to that after the final dot. */
 type Attempt = 'taken' | 'cut' | 'not taken';
 
-const PATIENCE = 20_000;
+/** A sender who gives up too soon leaves a message in doubt that nobody lost. */
+const PATIENCE = 120_000;
 
 export class MailFlow {
   /** Messages whose sender heard 250 after the final dot. */

@@ -182,5 +182,15 @@ export const wire = (
       host.ip(`addr add ${address} dev ${end}${address.includes(':') ? ' nodad' : ''}`);
     host.ip(`link set ${end} up`);
   }
+  // The kernel notices by and by that both ends are up; only then are all of its routes there.
+  for (const [host, end, addresses] of [
+    [left, ends[0], leftAddresses],
+    [right, ends[1], rightAddresses],
+  ] as const) {
+    const six = addresses.some((each) => each.includes(':'));
+    const routes = six ? ` && ip -6 route show dev ${end} proto kernel | grep -qv ^fe80` : '';
+    const up = `ip -o link show dev ${end} | grep -q 'state UP'${routes}`;
+    host.run('sh', ['-c', `for i in $(seq 3000); do if ${up}; then exit; fi; sleep 0.02; done; exit 1`]);
+  }
   return ends;
 };

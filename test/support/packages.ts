@@ -170,13 +170,25 @@ const isFree = (port: number): Promise<boolean> =>
     server.listen({ host: '127.0.0.1', port }, () => server.close(() => resolve(true)));
   });
 
+/** Keeps a port from every other test, as long as this process lives, without being in its way: by a name of no file. */
+const claim = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    if (process.platform !== 'linux') return resolve(true);
+    const claimed = net.createServer();
+    claimed.once('error', () => resolve(false));
+    claimed.listen({ path: `\0sekisho-test-port-${port}` }, () => {
+      claimed.unref();
+      resolve(true);
+    });
+  });
+
 /**
- * A port for a peer that cannot choose one by itself. One that the kernel chose could be an outgoing connection's of
- * another test by the time the peer binds it.
+ * A port for a peer that cannot choose one by itself, or on which nobody is to answer. One that the kernel chose could be
+ * an outgoing connection's of another test by the time the peer binds it.
  */
 export const freePort = async (): Promise<number> => {
   for (;;) {
     const port = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST));
-    if (await isFree(port)) return port;
+    if ((await claim(port)) && (await isFree(port))) return port;
   }
 };

@@ -162,13 +162,23 @@ export class Postfix {
     return existsSync(file) ? readFileSync(file, 'latin1') : '';
   }
 
-  /** The messages that it has taken, as they lie in its queue: lines and other records, Latin-1. */
+  /**
+   * The messages that it has taken, as they lie in its queue: lines and other records, Latin-1. One that is on its way
+   * from queue to queue may be missing, or be there twice.
+   */
   queue(): string[] {
     return ['incoming', 'active', 'deferred'].flatMap((name) => {
       const folder = path.join(this.dir, 'queue', name);
       return readdirSync(folder, { recursive: true, withFileTypes: true })
         .filter((each) => each.isFile())
-        .map((each) => readFileSync(path.join(each.parentPath ?? each.path, each.name), 'latin1'));
+        .flatMap((each) => {
+          try {
+            return [readFileSync(path.join(each.parentPath ?? each.path, each.name), 'latin1')];
+          } catch {
+            // It went on into another queue meanwhile.
+            return [];
+          }
+        });
     });
   }
 
@@ -182,7 +192,7 @@ export class Postfix {
   }
 
   async #ready(): Promise<void> {
-    const end = Date.now() + 30_000;
+    const end = Date.now() + 60_000;
     while (Date.now() < end && this.child.exitCode === null) {
       try {
         const client = await SmtpClient.connect(this.ports.plain);

@@ -78,7 +78,7 @@ export class RedisServer {
   ): Promise<RedisServer> {
     const server = new RedisServer(port, command, dir, launch(command, dir));
     t.teardown(() => server.child.kill('SIGKILL'));
-    await eventually('it listens', () => listens(port), 20_000);
+    await eventually('it listens', () => listens(port));
     return server;
   }
 
@@ -96,7 +96,7 @@ export class RedisServer {
   /** Starts it again after `kill`: it knows nothing. */
   async restart(): Promise<void> {
     this.child = launch(this.command, this.dir);
-    await eventually('it listens again', () => listens(this.port), 20_000);
+    await eventually('it listens again', () => listens(this.port));
   }
 }
 
@@ -129,6 +129,6 @@ export const answers = async (store: RedisStore): Promise<boolean> => {
 
 /** The store, once it answers. */
 export const ready = async (store: RedisStore): Promise<RedisStore> => {
-  await eventually('the store answers', () => answers(store), 20_000);
+  await eventually('the store answers', () => answers(store));
   return store;
 };

@@ -143,11 +143,11 @@ export const startSekisho = async (setting: Setting): Promise<Running> => {
   };
 };
 
-/** Waits until `holds`, or fails with what was waited for. */
+/** Waits until `holds`, or fails with what was waited for: when it never comes, and not because a machine is busy. */
 export const eventually = async (
   what: string,
   holds: () => boolean | Promise<boolean>,
-  patience = 10_000,
+  patience = 60_000,
 ): Promise<void> => {
   const until = Date.now() + patience;
   while (!(await holds())) {

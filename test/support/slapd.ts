@@ -156,7 +156,7 @@ export class Slapd {
       this.#output += String(chunk);
     });
     this.#child = child;
-    const end = Date.now() + 20_000;
+    const end = Date.now() + 60_000;
     while (!(await answers(this.port))) {
       if (child.exitCode !== null || Date.now() > end)
         throw new Error(`slapd did not start: ${this.#output}`);

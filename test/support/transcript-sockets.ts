@@ -13,7 +13,7 @@ import {
 } from './transcript.js';
 import { disagreement } from './upstream-readers.js';
 
-/** Deadline for the MTA in the transcripts where it is silent, ms; they are kept to the second. */
+/** Deadline for the MTA, ms, in those transcripts alone in which it falls silent; they are kept to the second. */
 const SHORT = 1_000;
 
 const actionOf = (answer: readonly string[]): LegacyAction | undefined => {
@@ -29,14 +29,14 @@ const converse = async (client: SmtpClient, transcript: Transcript): Promise<Fau
     const seen: string[] = [];
     const lines = see.filter(({ text }) => text !== '(closed)');
     while (seen.length < lines.length) {
-      const reply = await client.reply(4_000).catch(() => '');
+      const reply = await client.reply().catch(() => '');
       if (reply === '') break;
       seen.push(...reply.split('\r\n'));
     }
     const fault = compare(transcript, 'S', lines, seen);
     if (fault !== undefined) return fault;
     if (lines.length === see.length) continue;
-    await client.end(4_000);
+    await client.end();
     const more = await client.reply();
     if (more !== '') return compare(transcript, 'S', see.slice(-1), [more]);
   }
@@ -50,6 +50,7 @@ export const runSockets = async (transcript: Transcript): Promise<Fault> => {
   const dialogue = dialogueOf(transcript);
   const { keywords, banner, client: address, policy, limits, data } = transcript.scene;
   const heard: string[] = [];
+  const silent = dialogue.some(({ answer }) => /^(?:\(nothing\)$|\d{3}-)/.test(answer.at(-1) ?? ''));
   const mta = await startLegacyMta({
     ehlo: keywords,
     ...(banner === undefined ? {} : { banner }),
@@ -65,7 +66,9 @@ export const runSockets = async (transcript: Transcript): Promise<Fault> => {
     policy,
     limits,
     listener: { data },
-    timeouts: { upstreamMail: SHORT, upstreamRcpt: SHORT, upstreamData: SHORT, upstreamDataEnd: SHORT },
+    timeouts: silent
+      ? { upstreamMail: SHORT, upstreamRcpt: SHORT, upstreamData: SHORT, upstreamDataEnd: SHORT }
+      : {},
   });
   const client = await SmtpClient.connect(sekisho.port, address);
   try {
