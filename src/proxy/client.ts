@@ -5,6 +5,8 @@
  */
 import type net from 'node:net';
 import { monotonic } from './deadlines.js';
+import { readInto } from './read-into.js';
+import { ReadRoom } from './read-room.js';
 import type { Secured } from './tls.js';
 
 export interface ClientListener {
@@ -14,6 +16,8 @@ export interface ClientListener {
   clientBroken(why: string): void;
   /** The socket is closed for good: called exactly once, last. */
   clientClosed(): void;
+  /** Whether a message streams, and what was read of it last may still be needed. */
+  readonly streaming: 'no' | 'through' | 'kept';
 }
 
 /** Milliseconds and octets for which a closing connection goes on reading into the void. */
@@ -32,6 +36,7 @@ export class ClientConnection {
   #detach: () => void = () => {};
   readonly #listener: ClientListener;
   readonly #input: Buffer[] = [];
+  readonly #room = new ReadRoom();
   #output = '';
   #closing = false;
   /** What is said waits. */
@@ -70,9 +75,11 @@ export class ClientConnection {
     const drain = (): void => this.#listener.clientActive();
     const error = ({ message }: Error): void => this.#onBroken(message);
     const close = (): void => this.#onClose();
+    const letGo = readInto(socket, { read: (count) => this.#onRead(count), room: () => this.#room.buffer });
     socket.on('data', data).on('end', end).on('drain', drain).on('error', error).on('close', close);
     this.#detach = () => {
       socket.off('data', data).off('end', end).off('drain', drain).off('error', error).off('close', close);
+      if (socket.destroyed) letGo?.();
     };
   }
 
@@ -153,6 +160,13 @@ export class ClientConnection {
     this.#listener.clientActive();
   }
 
+  #onRead(count: number): void {
+    this.#onData(this.#room.taken(count));
+    const { streaming } = this.#listener;
+    const needed = this.#input.length > 0 || streaming !== 'through';
+    this.#room.used(count, needed, streaming !== 'no');
+  }
+
   #onEnd(): void {
     this.ended = true;
     if (this.#closing) this.#socket.destroySoon();
@@ -166,7 +180,14 @@ export class ClientConnection {
     this.#listener.clientBroken(why);
   }
 
+  /**
+   * The handle of a closed socket outlives many collections, being known to more than JavaScript; what the socket knows of
+   * lives as long, unless it is made to forget. A session is thirty times what a socket is.
+   */
   #onClose(): void {
+    this.#room.close();
+    this.#detach();
+    this.#socket.on('error', () => {});
     if (!this.#closing) this.#onBroken();
     this.#listener.clientClosed();
   }

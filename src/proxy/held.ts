@@ -6,6 +6,10 @@ const MOST_PIECES = 64;
 export class Held {
   #pieces: Buffer[] = [];
 
+  get any(): boolean {
+    return this.#pieces.length > 0;
+  }
+
   add(view: Buffer): void {
     if (this.#pieces.length === MOST_PIECES) this.#pieces = [Buffer.concat(this.#pieces)];
     this.#pieces.push(view);

@@ -30,6 +30,8 @@ export interface MessageTarget {
   /** Takes octets. False: no more before it says so. */
   data(view: Buffer): boolean;
   endData(): void;
+  /** Octets that it took may wait in memory. */
+  readonly pending: boolean;
   /** Keeps what is written until `uncork` in one write. */
   cork(): void;
   uncork(): void;
@@ -116,6 +118,11 @@ export class MessageStream {
     this.#scan(chunk, 0, outcome);
     if (this.#refused !== before) outcome.refused = this.#refused;
     return outcome;
+  }
+
+  /** `through`: all that was taken has gone on, and nobody needs it any more. */
+  get streaming(): 'through' | 'kept' {
+    return this.#target?.pending === false && !this.#held.any ? 'through' : 'kept';
   }
 
   /** The final dot goes upstream. */

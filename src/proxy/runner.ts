@@ -67,7 +67,6 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   #messages = 0;
   /** When the present wait for the client began. */
   #waitingSince = this.openedAt;
-  #startedAt = this.openedAt;
   #closed = false;
   readonly #lines: UpstreamLines;
   /** TLS begins when what was said is out. */
@@ -136,11 +135,10 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   }
 
   snapshot(): SessionSnapshot {
-    const upstream = this.#loan?.pool.options.name;
     return snapshotOf(this.peer, this.#state, {
       openedAt: this.openedAt,
       messages: this.#messages,
-      upstream,
+      upstream: this.#loan?.pool.options.name,
     });
   }
 
@@ -158,6 +156,10 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   clientClosed(): void {
     this.#service.deadlines.delete(this);
     this.#service.closed(this);
+  }
+
+  get streaming(): ClientListener['streaming'] {
+    return this.#state.phase === 'data' ? this.#stream.streaming : 'no';
   }
 
   introduce(named: boolean): ReturnType<LoanApplicant['introduce']> {
@@ -277,9 +279,8 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     if (state.transaction !== this.#transaction) {
       this.#transaction = state.transaction;
       this.#law = this.#service.law;
-      this.#notes.told.clear();
+      this.#notes.beginTransaction();
       this.course.begin();
-      this.#startedAt = monotonic();
     }
   }
 
@@ -443,7 +444,6 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   }
 
   message(result: MessageResult, reply: Reply): void {
-    const seconds = (monotonic() - this.#startedAt) / 1000;
-    this.#notes.message(result, reply, this.#stream.bytes, this.#loan?.pool.options.name ?? '', seconds);
+    this.#notes.message(result, reply, this.#stream.bytes, this.#loan?.pool.options.name ?? '');
   }
 }

@@ -7,6 +7,7 @@ import type { Path } from '../smtp/path.js';
 import { receivedLine, type Trace } from '../smtp/received.js';
 import { printReply, type Reply } from '../smtp/reply.js';
 import type { SessionState } from '../smtp/session/state.js';
+import { monotonic } from './deadlines.js';
 import type { Service } from './service.js';
 import type { Introduction } from './upstream.js';
 
@@ -27,12 +28,18 @@ export class SessionNotes {
   readonly #peer: Peer;
   readonly #state: SessionState;
   readonly #client: Client;
+  #begunAt = 0;
 
   constructor(service: Service, peer: Peer, state: SessionState, client: Client) {
     this.#client = client;
     this.#service = service;
     this.#peer = peer;
     this.#state = state;
+  }
+
+  beginTransaction(): void {
+    this.told.clear();
+    this.#begunAt = monotonic();
   }
 
   framingFault(kind: FramingFaultKind): void {
@@ -92,7 +99,7 @@ export class SessionNotes {
     });
   }
 
-  message(result: MessageResult, reply: Reply, bytes: number, upstream: string, seconds: number): void {
+  message(result: MessageResult, reply: Reply, bytes: number, upstream: string): void {
     const accepted = this.#state.transaction?.accepted ?? [];
     this.#service.note({
       type: 'message',
@@ -104,7 +111,7 @@ export class SessionNotes {
       bytes,
       upstream,
       reply: shown(reply),
-      seconds,
+      seconds: (monotonic() - this.#begunAt) / 1000,
     });
   }
 

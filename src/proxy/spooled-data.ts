@@ -79,6 +79,9 @@ export class SpooledData implements MessageTarget {
     return this.#stage === 'finishing';
   }
 
+  /** The spool keeps what it takes. */
+  readonly pending = true;
+
   cork(): void {}
 
   uncork(): void {}

@@ -213,6 +213,10 @@ export class UpstreamConnection implements Ticked {
     return taken;
   }
 
+  get pending(): boolean {
+    return this.#socket.writableLength > 0;
+  }
+
   /** Keeps what is written until `uncork` in one write. */
   cork(): void {
     this.#socket.cork();
