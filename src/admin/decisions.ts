@@ -2,12 +2,13 @@
  * The last decisions, and a live view of those to come. Fed by events alone: a subscriber like any other. A listener
  * that is slow loses the oldest of what waits for it and is told how many; mail never waits for it.
  */
-import type { Note, Peer, SekishoEvent, VerdictKind } from '../base/events.js';
+import type { Note, SekishoEvent, VerdictKind } from '../base/events.js';
 import { IpSet, parseCidr, parseIp } from '../base/ip.js';
 import { err, ok, type Result } from '../base/result.js';
 import type { ShadowVerdict } from '../policy/facts.js';
 import type { RecordedDecision } from '../policy/replay.js';
 import { DEFAULT_FEED, Feed, FeedItem, type FeedOptions, once } from './feed.js';
+import { KeptDecision } from './kept-decision.js';
 
 /** How many are kept unless said otherwise. */
 export const DECISIONS_KEPT = 1_000;
@@ -44,7 +45,7 @@ export interface Decision extends RecordedDecision {
   readonly window?: { readonly login: string; readonly source: string };
   /** What shadow rules would have said. */
   readonly shadows: readonly ShadowVerdict[];
-  reply?: Reply;
+  readonly reply?: Reply;
 }
 
 /** All that is given has to hold. */
@@ -108,19 +109,6 @@ export const decisionTest = ({
   return ok((decision) => tests.every((test) => test(decision)));
 };
 
-const ofPeer = (peer: Peer) => {
-  const { session, listener, address, name, named, helo, protocol, tls, certificate, login, window } = peer;
-  return {
-    ...{ session, listener, client: address, clientName: name, named, helo, protocol, tls, login },
-    ...(certificate === undefined
-      ? {}
-      : { certificate: certificate.fingerprint, certificateSubject: certificate.subject }),
-    ...(window === undefined ? {} : { window: { ...window } }),
-  };
-};
-
-const key = (session: string, to: string): string => `${session} ${to}`;
-
 const VERDICTS = { accepted: 'allow', rejected: 'deny', deferred: 'defer' } as const;
 
 type Of<T extends SekishoEvent['type']> = Extract<SekishoEvent, { type: T }>;
@@ -129,12 +117,14 @@ export class Decisions {
   readonly #kept: number;
   readonly #now: () => number;
   readonly #process: number | undefined;
-  #ring: Decision[] = [];
+  #ring: KeptDecision[] = [];
   /** Where the next one goes once the ring is full. */
   #next = 0;
   #last = 0;
-  #shadows: (ShadowVerdict & { readonly key: string })[] = [];
-  readonly #awaited = new Map<string, Decision>();
+  #shadows: Of<'shadow'>[] = [];
+  /** Of each session the last one whose reply may still come. */
+  readonly #awaited = new Map<string, KeptDecision>();
+  #waiting = 0;
   readonly #feeds = new Set<Feed>();
 
   /** `process`: the number of this one of several, whose decisions have ids of their own. */
@@ -148,9 +138,7 @@ export class Decisions {
   readonly note: Note = (event) => {
     switch (event.type) {
       case 'shadow':
-        this.#shadows.push({
-          ...{ key: key(event.peer.session, event.to), rule: event.rule, would: event.would },
-        });
+        this.#shadows.push(event);
         break;
       case 'decision':
         this.#decided(event);
@@ -159,9 +147,7 @@ export class Decisions {
         this.#replied(event);
         break;
       case 'sender-refused':
-        this.#refused(event.peer, 'sender', event.from, '', {
-          ...{ result: 'rejected', code: Number(event.reply.slice(0, 3)), reply: event.reply },
-        });
+        this.#refused({ ...event, to: '' }, 'sender', 'rejected', Number(event.reply.slice(0, 3)));
         break;
     }
   };
@@ -169,22 +155,24 @@ export class Decisions {
   /** Those that pass, the newest first, at most `limit`. */
   list(limit: number, test: DecisionTest = () => true): readonly Decision[] {
     const found: Decision[] = [];
-    for (const decision of this.#newestFirst()) {
+    for (const kept of this.#newestFirst()) {
       if (found.length >= limit) break;
+      const decision = kept.shown();
       if (test(decision)) found.push(decision);
     }
     return found;
   }
 
   find(id: number): Decision | undefined {
-    return this.#ring.find((each) => each.id === id);
+    return this.#ring.find((each) => each.id === id)?.shown();
   }
 
   /** Those that a policy judged, the oldest first: for policy/replay. */
   recorded(): readonly RecordedDecision[] {
-    return [...this.#newestFirst()]
-      .filter(({ reason }) => reason !== 'sender' && reason !== 'recipient')
-      .reverse();
+    return this.list(
+      Number.POSITIVE_INFINITY,
+      ({ reason }) => reason !== 'sender' && reason !== 'recipient',
+    ).toReversed();
   }
 
   /** What comes from now on. Whoever subscribes closes the feed, or iterates over it to its end. */
@@ -202,72 +190,121 @@ export class Decisions {
     for (const feed of this.#feeds) feed.close();
   }
 
-  *#newestFirst(): Generator<Decision> {
+  *#newestFirst(): Generator<KeptDecision> {
     const { length } = this.#ring;
     for (let back = 1; back <= length; back += 1) {
-      const decision = this.#ring[(this.#next - back + 2 * length) % length];
-      if (decision !== undefined) yield decision;
+      const kept = this.#ring[(this.#next - back + 2 * length) % length];
+      if (kept !== undefined) yield kept;
     }
   }
 
   #decided(event: Of<'decision'>): void {
-    const { peer, from, to, verdict, rule, reason, enforced, windows, suspended } = event;
-    const own = key(peer.session, to);
-    const shadows = this.#shadows
-      .filter((each) => each.key === own)
-      .map(({ rule: name, would }) => ({ rule: name, would }));
-    // They come right before their decision, in one go.
-    this.#shadows = [];
-    const decision: Decision = {
-      ...{ id: this.#id(), time: this.#now(), ...ofPeer(peer) },
-      ...{ from, to, verdict, rule, reason, enforced, shadows, windows, suspended },
-    };
-    if (this.#awaited.size >= AWAITED) {
-      const [oldest] = this.#awaited.keys();
-      if (oldest !== undefined) this.#awaited.delete(oldest);
-    }
-    this.#awaited.set(own, decision);
-    this.#keep(decision);
+    const { session } = event.peer;
+    const now = this.#now();
+    const kept = this.#place();
+    kept.judged(this.#id(now), now, event, this.#shadowsOf(event));
+    this.#await(session, kept);
+    if (this.#feeds.size > 0) this.#tell(kept);
   }
 
-  #replied({ peer, from, to, result, code, reply, verdict }: Of<'recipient'>): void {
-    const own = key(peer.session, to);
-    const decision = this.#awaited.get(own);
-    const said: Reply = { result, code, reply };
-    if (decision === undefined) {
-      if (verdict === undefined && result !== 'accepted') this.#refused(peer, 'recipient', from, to, said);
+  #replied(event: Of<'recipient'>): void {
+    const { peer, to, result, code, reply, verdict } = event;
+    const kept = this.#waiting === 0 ? undefined : this.#found(peer.session, to);
+    if (kept === undefined) {
+      if (verdict === undefined && result !== 'accepted') this.#refused(event, 'recipient', result, code);
       return;
     }
-    this.#awaited.delete(own);
-    decision.reply = said;
-    const { id } = decision;
-    const item = once(() => new FeedItem('reply', { id, ...said }));
+    kept.replied(result, code, reply);
+    if (this.#feeds.size === 0) return;
+    const { id } = kept;
+    const decision = kept.shown();
+    const item = once(() => new FeedItem('reply', { id, result, code, reply }));
     for (const feed of this.#feeds) if (feed.test(decision)) feed.replied(id, item);
   }
 
-  #refused(peer: Peer, reason: 'sender' | 'recipient', from: string, to: string, reply: Reply): void {
-    this.#keep({
-      ...{ id: this.#id(), time: this.#now(), ...ofPeer(peer) },
-      ...{ from, to, verdict: VERDICTS[reply.result], reason, enforced: true, shadows: [], reply },
-    });
+  #refused(
+    event: Omit<Of<'sender-refused'>, 'type'> & { readonly to: string },
+    reason: 'sender' | 'recipient',
+    result: Reply['result'],
+    code: number,
+  ): void {
+    const now = this.#now();
+    const kept = this.#place();
+    kept.refused(this.#id(now), now, event, VERDICTS[result], reason);
+    kept.replied(result, code, event.reply);
+    if (this.#feeds.size > 0) this.#tell(kept);
   }
 
-  #id(): number {
+  /** What shadow rules said to it. They come right before their decision, in one go. */
+  #shadowsOf({ peer, to }: Of<'decision'>): readonly ShadowVerdict[] | undefined {
+    if (this.#shadows.length === 0) return undefined;
+    const shadows = this.#shadows
+      .filter((each) => each.peer.session === peer.session && each.to === to)
+      .map(({ rule, would }) => ({ rule, would }));
+    this.#shadows = [];
+    return shadows;
+  }
+
+  /** From now on the reply to it may come. */
+  #await(session: string, kept: KeptDecision): void {
+    if (this.#waiting >= AWAITED) this.#giveUp();
+    // Of the same recipient it is the last one that is replied to.
+    if (this.#waiting > 0) this.#found(session, kept.to);
+    kept.awaited = true;
+    kept.earlier = this.#awaited.get(session);
+    this.#awaited.set(session, kept);
+    this.#waiting += 1;
+  }
+
+  /** The one that awaits this reply, which it does no longer. */
+  #found(session: string, to: string): KeptDecision | undefined {
+    let later: KeptDecision | undefined;
+    let kept = this.#awaited.get(session);
+    while (kept !== undefined && kept.to !== to) {
+      later = kept;
+      kept = kept.earlier;
+    }
+    if (kept === undefined) return undefined;
+    if (later !== undefined) later.earlier = kept.earlier;
+    else if (kept.earlier !== undefined) this.#awaited.set(session, kept.earlier);
+    else this.#awaited.delete(session);
+    kept.awaited = false;
+    kept.earlier = undefined;
+    this.#waiting -= 1;
+    return kept;
+  }
+
+  /** Those of the session that waits longest await nothing any more. */
+  #giveUp(): void {
+    for (const [session, last] of this.#awaited) {
+      for (let kept: KeptDecision | undefined = last; kept !== undefined; kept = kept.earlier) {
+        kept.awaited = false;
+        this.#waiting -= 1;
+      }
+      this.#awaited.delete(session);
+      return;
+    }
+  }
+
+  #id(now: number): number {
     // In the millisecond and the process' own residue, or where there were more in it, further on.
     if (this.#process === undefined) this.#last += 1;
-    else
-      this.#last = Math.max(
-        this.#last + PROCESSES,
-        this.#now() * IDS_A_MILLISECOND + (this.#process % PROCESSES),
-      );
+    else this.#last = Math.max(this.#last + PROCESSES, now * IDS_A_MILLISECOND + (this.#process % PROCESSES));
     return this.#last;
   }
 
-  #keep(decision: Decision): void {
-    this.#ring[this.#next] = decision;
+  /** For the next one: the oldest of a full ring, unless it may still be spoken of. */
+  #place(): KeptDecision {
+    const oldest = this.#ring[this.#next];
+    const place = oldest === undefined || oldest.awaited ? new KeptDecision() : oldest;
+    this.#ring[this.#next] = place;
     this.#next = (this.#next + 1) % this.#kept;
-    if (this.#feeds.size === 0) return;
-    const item = once(() => new FeedItem('decision', { ...decision }));
+    return place;
+  }
+
+  #tell(kept: KeptDecision): void {
+    const decision = kept.shown();
+    const item = once(() => new FeedItem('decision', decision));
     for (const feed of this.#feeds) if (feed.test(decision)) feed.decided(decision, item);
   }
 }

@@ -98,6 +98,62 @@ t.test('a decision is a copy: what becomes of the peer later changes nothing', a
   t.match(decisions.list(1)[0], { window: { login: 'u', source: 'pop3' }, login: undefined });
 });
 
+t.test('a place in the ring is written again, what was shown is not', async (t) => {
+  const decisions = new Decisions(2);
+  const feed = decisions.subscribe(undefined, { pace: 1 });
+  const peer = { ...peerOf(), login: 'u', window: { login: 'u', source: 'pop3' } };
+  decisions.note(shadow('try', 'allow'));
+  decisions.note(decided({ peer, windows: [{ login: 'u', source: 'pop3' }], suspended: true }));
+  const first = decisions.find(1);
+  decisions.note(replied());
+  t.notOk(first?.reply, 'shown before its reply');
+  t.match(decisions.find(1)?.reply, { code: 550 });
+  decisions.note(decided({ to: 'b@x' }));
+  decisions.note(decided({ to: 'c@x' }));
+  decisions.note(unjudged('d@x'));
+  t.strictSame(
+    decisions.list(9).map(({ to, login, window, windows, suspended, shadows, reply }) => ({
+      ...{ to, login, window, windows, suspended, shadows, code: reply?.code },
+    })),
+    ['d@x', 'c@x'].map((to) => ({
+      ...{ to, login: undefined, window: undefined, windows: undefined, suspended: undefined, shadows: [] },
+      code: to === 'd@x' ? 553 : undefined,
+    })),
+    'nothing is left of what was there before',
+  );
+  t.match(first, { to: 'y@victim.example', login: 'u', suspended: true, shadows: [{ rule: 'try' }] });
+  decisions.note(replied({ to: 'b@x' }));
+  t.match(
+    decisions.list(9).map(({ to, reply }) => [to, reply?.code]),
+    [
+      ['d@x', 553],
+      ['c@x', undefined],
+    ],
+  );
+  for await (const { items } of feed) {
+    t.match(items.at(-1), { kind: 'reply', id: 2 }, 'the reply to one that is no longer kept is still told');
+    break;
+  }
+});
+
+t.test('a reply finds the last decision on its recipient, and each decision has one', async (t) => {
+  const decisions = new Decisions(5_000);
+  for (const to of ['a@x', 'b@x', 'c@x', 'b@x']) decisions.note(decided({ to }));
+  const replies = () => decisions.list(9).map(({ reply }) => reply?.code);
+  decisions.note(replied({ to: 'b@x', peer: peerOf('s-2') }));
+  t.strictSame(replies(), [undefined, undefined, undefined, undefined], 'of another session');
+  decisions.note(replied({ to: 'b@x', code: 551 }));
+  decisions.note(replied({ to: 'b@x', code: 552 }));
+  decisions.note(replied({ to: 'a@x', code: 550 }));
+  t.strictSame(replies(), [551, undefined, undefined, 550]);
+  for (let i = 0; i < 4_096; i += 1) decisions.note(decided({ to: 'z@x', peer: peerOf(`t-${i}`) }));
+  const late = decisions.list(1)[0]?.id;
+  decisions.note(replied({ to: 'c@x', code: 553 }));
+  decisions.note(replied({ to: 'z@x', peer: peerOf('t-4095'), code: 554 }));
+  t.equal(decisions.find(late ?? 0)?.reply?.code, 554);
+  t.notOk(decisions.find(3)?.reply, 'what waits too long is given up');
+});
+
 t.test('shadow rules, replies and refusals before any rule find their place', async (t) => {
   const decisions = new Decisions();
   decisions.note(shadow('try', 'allow'));
