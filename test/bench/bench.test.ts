@@ -2,11 +2,13 @@
 import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { noPackages } from '../support/packages.js';
+import { eventually } from '../support/sekisho.js';
 import { BARS, type Bar, judge } from './bars.js';
 import { load } from './generator.js';
 import { fastSink } from './peers/sinks.js';
 import { SUBJECTS } from './peers/subjects.js';
-import { cpuOf, memoryOf } from './procfs.js';
+import { twoProcesses } from './peers/variants.js';
+import { cpuOf, familyOf, memoryOf } from './procfs.js';
 import { END, readmeSection, report, START, withSection } from './render.js';
 import { COMMITTED, type Figures, type Results, ResultsSchema } from './results.js';
 import { runWorkload } from './rounds.js';
@@ -80,9 +82,9 @@ t.test('a bar is met at it, not one past it, and never with errors', async (t) =
   t.equal(atLeast(100), true);
   t.equal(atLeast(99), false);
   t.equal(judge(results({}), bar).met, false, 'what was not measured is not met');
-  for (const { of, what, peer } of BARS) {
+  for (const { of, what, subject = 'sekisho', peer } of BARS) {
     const workload = WORKLOADS.find(({ name }) => name === of);
-    t.ok(what === 'time' || workload !== undefined, `${of} is a workload`);
+    t.ok(what === 'time' || workload?.subjects.includes(subject), `${of} has ${subject}`);
     if (peer !== undefined) t.ok(workload?.subjects.includes(peer), `${of} has ${peer}`);
   }
   for (const { name, subjects } of WORKLOADS)
@@ -91,6 +93,33 @@ t.test('a bar is met at it, not one past it, and never with errors', async (t) =
         SUBJECTS.some((one) => one.name === each),
         `${name}: ${each}`,
       );
+});
+
+t.test('two processes against one, and what the cores allow', async (t) => {
+  // 20 + 30 µs of each session are the generator's and the mail server's.
+  const shared = { generatorCpu: 20, sinkCpu: 30 };
+  const given = (cpu: number, rate: number): Results => ({
+    ...results(
+      {
+        sekisho: [figures({ cpu: 200, rate: 5_000, ...shared })],
+        'sekisho-2': [figures({ cpu, rate, ...shared })],
+      },
+      'P2',
+    ),
+  });
+  const [rate, cpu] = BARS.filter(({ of }) => of === 'P2');
+  if (rate === undefined || cpu === undefined) throw new Error('no bars');
+  t.match(judge(given(210, 7_500), rate), { value: 1.5, met: false, most: 1.6 });
+  t.match(judge(given(210, 8_500), rate), { value: 1.7, met: true });
+  t.match(judge(given(236, 7_500), cpu), { value: 1.18, met: true });
+  t.match(judge(given(240, 7_500), cpu), { value: 1.2, met: false });
+  const text = readmeSection(given(210, 7_500));
+  t.match(
+    text,
+    '| P2, sekisho-2: rate of sekisho’s | ≥ 1.7 × | 1.50 × | **not met**: these cores allow 1.60 × |',
+  );
+  t.match(text, 'at most 1.60 × the rate of one');
+  t.match(text, '| sekisho-2 | 7,500 | 1.50 × | 210 | 1.05 × | 50 |');
 });
 
 t.test('tables', async (t) => {
@@ -160,4 +189,18 @@ t.test('a tiny run', options, async (t) => {
       t.equal(only?.cpu === undefined, subject === 'direct');
     }
   }
+});
+
+t.test('two processes: what both use is counted, not what their supervisor uses', options, async (t) => {
+  const sink = await fastSink(false);
+  const running = await twoProcesses(sink.port);
+  t.teardown(async () => {
+    await running.stop();
+    await sink.stop();
+  });
+  await eventually('both are there', () => familyOf(running.pid).length === 3);
+  const before = cpuOf(running.pid);
+  const said = await load({ port: running.port, seconds: 0.5 });
+  t.equal(said.errors, 0, said.error);
+  t.ok(cpuOf(running.pid) - before > said.messages * 30, 'more than 30 µs for each of the messages');
 });

@@ -1,5 +1,5 @@
 /** Results as Markdown: a whole report, and the section of the README. */
-import { BARS, type Judged, judge } from './bars.js';
+import { BARS, type Judged, judge, mostOfTwo } from './bars.js';
 import { type Figures, type Micro, type Results, roundsOf, type WorkloadResult } from './results.js';
 import { median, medianRatio } from './statistics.js';
 
@@ -79,12 +79,21 @@ const workloadPart = (workload: WorkloadResult): string =>
     ...workload.missing.map(({ name, reason }) => `${name} could not be had: ${reason}`),
   ].join('\n\n');
 
-const judgedRow = ({ bar, value, errors, met }: Judged): string[] => [
-  `${bar.of}: ${bar.what}${bar.peer === undefined ? '' : ` of ${bar.peer}’s`}`,
-  `${bar.what === 'rate' ? '≥' : '≤'} ${bar.bound} ${bar.unit}`,
-  `${short(value)} ${bar.unit}`,
-  met ? 'met' : `**not met**${errors > 0 ? ' (errors)' : ''}`,
-];
+const verdict = ({ bar: { bound }, errors, met, most = bound }: Judged): string => {
+  if (met) return 'met';
+  const allowed = most < bound ? `: these cores allow ${short(most)} ×` : '';
+  return `**not met**${allowed}${errors > 0 ? ' (errors)' : ''}`;
+};
+
+const judgedRow = (judged: Judged): string[] => {
+  const { of: workload, what, subject, peer, bound, unit } = judged.bar;
+  return [
+    `${workload}${subject === undefined ? '' : `, ${subject}`}: ${what}${peer === undefined ? '' : ` of ${peer}’s`}`,
+    `${what === 'rate' ? '≥' : '≤'} ${bound} ${unit}`,
+    `${short(judged.value)} ${unit}`,
+    verdict(judged),
+  ];
+};
 
 const barTable = (results: Results): string => {
   const judged = BARS.map((bar) => judge(results, bar)).filter(({ value }) => Number.isFinite(value));
@@ -177,6 +186,20 @@ const variantRows = (results: Results): string[][] =>
       ]),
     );
 
+const processRows = (results: Results): string[][] =>
+  results.workloads
+    .filter(({ name }) => name === 'P2')
+    .flatMap((workload) =>
+      workload.subjects.map(({ name, rounds }) => [
+        named(name, rounds),
+        fixed(of(rounds, ({ rate }) => rate)),
+        times(against(workload, name, 'sekisho', ({ rate }) => rate)),
+        fixed(of(rounds, ({ cpu }) => cpu)),
+        times(against(workload, name, 'sekisho', ({ cpu }) => cpu)),
+        fixed(of(rounds, ({ generatorCpu, sinkCpu }) => generatorCpu + sinkCpu)),
+      ]),
+    );
+
 const missing = (results: Results): string => {
   const all = new Map(
     results.workloads.flatMap((each) => each.missing.map(({ name, reason }) => [name, reason])),
@@ -221,6 +244,13 @@ export const readmeSection = (results: Results): string => {
     headed(
       'More switched on (each session on a connection of its own, half of them refused):',
       rowsOf(['', 'CPU µs a session', 'of sekisho’s', 'MB'], variantRows(results)),
+    ),
+    headed(
+      `One process and two (\`--processes 2\`, LMDB), one message a connection. Generator and mail server use the same cores, so that at most ${times(mostOfTwo(results))} the rate of one can be had here, were a session no dearer by two:`,
+      rowsOf(
+        ['', 'messages/s', 'of one’s', 'CPU µs each', 'of one’s', 'generator’s and mail server’s'],
+        processRows(results),
+      ),
     ),
     headed('Single pieces:', microTable(results.micro)),
     missing(results),

@@ -99,6 +99,14 @@ const FRONT: readonly Workload[] = [
     subjects: FAST,
   },
   {
+    name: 'P2',
+    title: 'one process and two: one message of 1 KB a connection, a very fast sink',
+    sink: 'fast',
+    load: { connections: 16 },
+    unit: 'message',
+    subjects: ['sekisho', 'sekisho-2'],
+  },
+  {
     name: 'V1',
     title: 'Sekisho with more switched on: one session a connection, half of them refused, a very fast sink',
     sink: 'fast',

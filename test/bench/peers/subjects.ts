@@ -9,7 +9,7 @@ import type { Running } from './running.js';
 import { sekisho } from './sekisho.js';
 import { sendmail } from './sendmail.js';
 import { fastSink, smtpSink } from './sinks.js';
-import { LOGIN, withAuth, withCidrs, withLmdb, withRedis, withStartTls } from './variants.js';
+import { LOGIN, twoProcesses, withAuth, withCidrs, withLmdb, withRedis, withStartTls } from './variants.js';
 
 export interface Subject {
   readonly name: string;
@@ -29,7 +29,8 @@ export const SUBJECTS: readonly Subject[] = [
   { name: 'sekisho-cidrs', start: withCidrs },
   { name: 'sekisho-auth', start: withAuth, load: { auth: LOGIN } },
   { name: 'sekisho-starttls', start: withStartTls, load: { tls: 1 } },
-  { name: 'sekisho-lmdb', start: withLmdb },
+  { name: 'sekisho-lmdb', start: (target) => withLmdb(target) },
+  { name: 'sekisho-2', start: twoProcesses },
   { name: 'sekisho-redis', start: withRedis },
 ];
 

@@ -52,9 +52,9 @@ export const withStartTls = (target: number): Promise<Running> => {
   return sekisho(target, { more: 'tls: { cert: cert.pem, key: key.pem }\n', files });
 };
 
-export const withLmdb = async (target: number): Promise<Running> => {
+export const withLmdb = async (target: number, more = ''): Promise<Running> => {
   const state = scratch();
-  const running = await sekisho(target, { more: `store: { lmdb: ${state} }\n` });
+  const running = await sekisho(target, { more: `store: { lmdb: ${state} }\n${more}` });
   return {
     ...running,
     stop: async () => {
@@ -63,6 +63,9 @@ export const withLmdb = async (target: number): Promise<Running> => {
     },
   };
 };
+
+/** Under one supervisor, whose CPU counts with theirs. They need a store that they share. */
+export const twoProcesses = (target: number): Promise<Running> => withLmdb(target, 'processes: 2\n');
 
 /** The CPU is Sekisho's own; Redis's comes on top. */
 export const withRedis = async (target: number): Promise<Running> => {
