@@ -13,6 +13,7 @@ import { END, readmeSection, report, START, withSection } from './render.js';
 import { COMMITTED, type Figures, type Results, ResultsSchema } from './results.js';
 import { runWorkload } from './rounds.js';
 import { median, medianRatio } from './statistics.js';
+import { warm } from './warming.js';
 import { unitsOf, WORKLOADS, type Workload } from './workloads.js';
 
 const figures = (given: Partial<Figures>): Figures => ({
@@ -122,6 +123,38 @@ t.test('two processes against one, and what the cores allow', async (t) => {
   t.match(text, '| sekisho-2 | 7,500 | 1.50 × | 210 | 1.05 × | 50 |');
 });
 
+t.test('a subject is used until its CPU a unit falls no more', async (t) => {
+  const warmed = async (cpu: readonly (number | undefined)[], most = 12): Promise<unknown> => {
+    let run = 0;
+    return warm(async () => cpu[Math.min(run++, cpu.length - 1)], 2, most);
+  };
+  t.same(await warmed([100, 101, 99]), { seconds: 6, settled: true }, 'at its best at once');
+  t.same(
+    await warmed([900, 700, 690, 500, 490, 495, 300]),
+    { seconds: 12, settled: true },
+    'a pause in falling',
+  );
+  t.same(await warmed([100, 97, 94, 91, 91]), { seconds: 10, settled: true }, 'small falls add up');
+  t.same(await warmed([100, 140, 94, 95, 96]), { seconds: 10, settled: true }, 'one that was disturbed');
+  t.same(await warmed([900, 800, 700, 600], 4), { seconds: 8, settled: false });
+  t.same(await warmed([undefined]), { seconds: 2, settled: true });
+  const [warmest, falling] = [
+    { seconds: 12, settled: true },
+    { seconds: 7, settled: false },
+  ];
+  const tell = (workloads: Results['workloads']): string => report({ ...results({}), workloads });
+  const warmedBy = (name: string, warmth: { seconds: number; settled: boolean }): Results['workloads'] =>
+    results({ sekisho: [figures({})] }, name).workloads.map((each) => ({
+      ...each,
+      subjects: each.subjects.map((subject) => ({ ...subject, warmed: warmth })),
+    }));
+  t.match(tell(warmedBy('W1', warmest)), 'until its CPU a unit fell no more, for 12 s at most.');
+  t.match(
+    tell([...warmedBy('W1', warmest), ...warmedBy('W4', falling)]),
+    'for 12 s at most; it was still falling for sekisho in W4.',
+  );
+});
+
 t.test('tables', async (t) => {
   const given = results({
     direct: [figures({ rate: 1_000 })],
@@ -174,7 +207,7 @@ t.test('the generator tells what went wrong', options, async (t) => {
 
 t.test('a tiny run', options, async (t) => {
   const subjects = SUBJECTS.filter(({ name }) => name === 'direct' || name === 'sekisho');
-  const plan = { rounds: 1, seconds: 0.3, warmUp: 0 };
+  const plan = { rounds: 1, seconds: 0.3, warmUp: 0.1, warmUps: 2 };
   for (const name of ['W1', 'W4']) {
     const measured = await runWorkload(workloadOf(name), subjects, plan, (text) => t.comment(text));
     t.same(measured.missing, []);
@@ -182,11 +215,15 @@ t.test('a tiny run', options, async (t) => {
       measured.subjects.map((each) => each.name),
       ['direct', 'sekisho'],
     );
-    for (const { name: subject, rounds } of measured.subjects) {
+    for (const { name: subject, warmed, rounds } of measured.subjects) {
       const [only] = rounds;
       t.equal(only?.errors, 0, `${name} ${subject}: ${only?.error}`);
       t.ok((only?.rate ?? 0) > 0 && (only?.p99 ?? 0) > 0, `${name} ${subject} was used`);
       t.equal(only?.cpu === undefined, subject === 'direct');
+      t.same(
+        warmed,
+        subject === 'direct' ? { seconds: 0.1, settled: true } : { seconds: 0.2, settled: false },
+      );
     }
   }
 });

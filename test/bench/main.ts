@@ -2,7 +2,7 @@
  * `npm run bench`: Sekisho beside its peers, on this machine. Needs root and apt (HAProxy, nginx, Postfix, sendmail and a C
  * compiler are Debian's) and npm (Haraka); nothing of it is installed into the project.
  *
- *   --quick              W1 to W4 and F1 against direct, HAProxy and nginx, short: under two minutes
+ *   --quick              W1 to W4 and F1 against direct, HAProxy and nginx, short, Sekisho not quite warm: about two minutes
  *   --workload W1,W4     only these, without micro-benchmarks
  *   --subject a,b        only these subjects
  *   --rounds N           interleaved rounds (3)
@@ -86,8 +86,9 @@ const subjectsOf = (workload: Workload): Subject[] => {
 
 const plan: Plan = {
   rounds: positive('rounds', given.rounds, given.quick ? 2 : 3),
-  seconds: positive('seconds', given.seconds, given.quick ? 1.5 : 2),
-  warmUp: 1,
+  seconds: positive('seconds', given.seconds, given.quick ? 1.2 : 2),
+  warmUp: given.quick ? 0.75 : 1,
+  warmUps: given.quick ? 6 : 12,
 };
 
 const run = async (): Promise<Results> => {

@@ -116,7 +116,12 @@ const parts = (texts: readonly string[]): string => texts.filter((text) => text 
 
 /** Everything, for a person who reads one run. */
 export const report = (results: Results): string =>
-  parts([barTable(results), ...results.workloads.map(workloadPart), microTable(results.micro)]);
+  parts([
+    barTable(results),
+    warmth(results).trim(),
+    ...results.workloads.map(workloadPart),
+    microTable(results.micro),
+  ]);
 
 const FRONT = ['W1', 'W2', 'W3', 'W4', 'F1', 'F3'];
 const PEERS = ['haproxy', 'nginx', 'sekisho', 'postfix', 'haraka'];
@@ -207,6 +212,21 @@ const missing = (results: Results): string => {
   return [...all].map(([name, reason]) => `${name} could not be had: ${reason}`).join('\n');
 };
 
+/** How long everybody was used beforehand, and who was not at his best even then. */
+const warmth = ({ workloads }: Results): string => {
+  const all = workloads.flatMap(({ name, subjects }) =>
+    subjects.flatMap((each) =>
+      each.warmed === undefined ? [] : { of: name, name: each.name, ...each.warmed },
+    ),
+  );
+  if (all.length === 0) return '';
+  const longest = Math.max(...all.map(({ seconds }) => seconds));
+  const falling = all
+    .filter(({ settled }) => !settled)
+    .map(({ of: workload, name }) => `${name} in ${workload}`);
+  return ` Each was used beforehand until its CPU a unit fell no more, for ${longest} s at most${falling.length === 0 ? '' : `; it was still falling for ${falling.join(', ')}`}.`;
+};
+
 const headed = (title: string, text: string): string => (text === '' ? '' : `${title}\n\n${text}`);
 const rowsOf = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
   rows.length === 0 ? '' : table(head, rows);
@@ -216,7 +236,7 @@ export const readmeSection = (results: Results): string => {
   const { machine, rounds, seconds, taken } = results;
   const idle = results.workloads.find(({ name }) => name === 'W5');
   return parts([
-    `Taken on ${taken.slice(0, 10)}: ${machine.cpus} cores (${machine.model}) for generator, proxy and mail server together, Linux ${machine.kernel}, Node ${machine.node.slice(1)}; medians of ${rounds} interleaved rounds of ${seconds} s, and of the ratios to the peer of the same round. TLS off; Sekisho with policy, Received line, log, metrics, limits and virtual patches on.`,
+    `Taken on ${taken.slice(0, 10)}: ${machine.cpus} cores (${machine.model}) for generator, proxy and mail server together, Linux ${machine.kernel}, Node ${machine.node.slice(1)}; medians of ${rounds} interleaved rounds of ${seconds} s, and of the ratios to the peer of the same round. TLS off; Sekisho with policy, Received line, log, metrics, limits and virtual patches on.${warmth(results)}`,
     headed('The bar:', barTable(results)),
     headed(
       'CPU of the proxy’s own processes in µs a unit, and in parentheses the rate against the sink alone (three processes share the cores, so the CPU is the steadier figure):',

@@ -22,7 +22,12 @@ export const FiguresSchema = z.object({
 });
 export type Figures = z.infer<typeof FiguresSchema>;
 
-const SubjectSchema = z.object({ name: z.string(), rounds: z.array(FiguresSchema) });
+const SubjectSchema = z.object({
+  name: z.string(),
+  /** For how long it was used beforehand; none: it was not, or by an older form of the benchmark. */
+  warmed: z.object({ seconds: z.number(), settled: z.boolean() }).optional(),
+  rounds: z.array(FiguresSchema),
+});
 const MissingSchema = z.object({ name: z.string(), reason: z.string() });
 
 const WorkloadSchema = z.object({

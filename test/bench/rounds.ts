@@ -3,29 +3,19 @@ import { measure, measureIdle, type Pair } from './measure.js';
 import type { Subject } from './peers/subjects.js';
 import { SINKS } from './peers/subjects.js';
 import type { Figures, WorkloadResult } from './results.js';
+import { type Warmed, warm } from './warming.js';
 import type { Workload } from './workloads.js';
 
 export interface Plan {
   readonly rounds: number;
   /** Of each measurement. */
   readonly seconds: number;
-  /** Seconds for which each subject is used beforehand: code is compiled, pools are filled. */
+  /** Seconds of each run before the first round, and how many such runs a subject gets at most; see warming.ts. */
   readonly warmUp: number;
+  readonly warmUps: number;
 }
 
 const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-/** Sessions after which code is compiled and pools are full; on a slow machine they take longer than `seconds`. */
-const WARM = 1_500;
-
-const warmUp = async (workload: Workload, pair: Pair, seconds: number): Promise<void> => {
-  if (seconds === 0) return;
-  let units = 0;
-  for (let tries = 0; tries < 4 && units < WARM; tries += 1) {
-    units += (await measure(workload, pair, seconds)).rate * seconds;
-    if (workload.unit === 'MB' || pair.subject === undefined) return;
-  }
-};
 
 export const runWorkload = async (
   workload: Workload,
@@ -35,14 +25,19 @@ export const runWorkload = async (
 ): Promise<WorkloadResult> => {
   const idle = workload.unit === 'idle session';
   const sink = await SINKS[workload.sink](workload.refuses === true);
-  const running: { name: string; pair: Pair; rounds: Figures[] }[] = [];
+  const running: { name: string; pair: Pair; warmed: Warmed | undefined; rounds: Figures[] }[] = [];
   const missing: WorkloadResult['missing'] = [];
   try {
     for (const subject of subjects) {
       try {
         const pair: Pair = { sink, subject: await subject.start?.(sink.port), own: subject.load ?? {} };
-        running.push({ name: subject.name, pair, rounds: [] });
-        if (!idle) await warmUp(workload, pair, plan.warmUp);
+        const one: (typeof running)[number] = { name: subject.name, pair, warmed: undefined, rounds: [] };
+        running.push(one);
+        if (idle || plan.warmUps === 0) continue;
+        const once = async () => (await measure(workload, pair, plan.warmUp)).cpu;
+        one.warmed = await warm(once, plan.warmUp, plan.warmUps);
+        const still = one.warmed.settled ? '' : ', and its CPU a unit was still falling';
+        tell(`${workload.name} ${subject.name}: used for ${one.warmed.seconds} s beforehand${still}`);
       } catch (error) {
         missing.push({ name: subject.name, reason: reasonOf(error) });
         tell(`${workload.name} ${subject.name}: cannot be had: ${reasonOf(error)}`);
@@ -71,6 +66,6 @@ export const runWorkload = async (
   const { name, title, unit } = workload;
   return {
     ...{ name, title, unit, missing },
-    subjects: running.map(({ name: subject, rounds }) => ({ name: subject, rounds })),
+    subjects: running.map(({ name: subject, warmed, rounds }) => ({ name: subject, warmed, rounds })),
   };
 };
