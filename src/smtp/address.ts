@@ -14,7 +14,7 @@
  */
 import { err, ok, type Result } from '../base/result.js';
 import { hasControl, hasNonAscii, isDotString, isPlainUnicode, isPrintableAscii } from './atext.js';
-import { domainText, parseDomain, printDomain } from './domain.js';
+import { domainText, isLongerThan, parseDomain, printDomain } from './domain.js';
 import type { Domain, Path } from './path.js';
 
 export type PathFault =
@@ -101,7 +101,8 @@ const readFinal = (text: string): Result<Final, PathFault> => {
   const read = readLocal(text);
   if (!read.ok) return read;
   const { local, end } = read.value;
-  if (Buffer.byteLength(text.slice(0, end)) > MAX_LOCAL_PART) return err('local-part-too-long');
+  if (isLongerThan(end === text.length ? text : text.slice(0, end), MAX_LOCAL_PART))
+    return err('local-part-too-long');
   if (hasNonAscii(local) && !isPlainUnicode(local)) return err('hidden-character');
   if (end === text.length) return ok(withoutDomain(local));
   if (text[end] !== '@') return err('quoted-string');

@@ -4,7 +4,7 @@
  */
 import { err, ok, type Result } from '../base/result.js';
 import { printPath } from './address.js';
-import { hasControl, hasNonAscii } from './atext.js';
+import { hasControl, hasNonAscii, isPrintableAscii } from './atext.js';
 import { type EnvelopeOptions, parseEnvelopeArgument } from './envelope-argument.js';
 import { isForeign } from './foreign.js';
 import { type Param, printParam } from './params.js';
@@ -66,7 +66,9 @@ const readEnvelope =
   (verb: 'MAIL' | 'RCPT'): Read =>
   (rest, options) => {
     const read = parseEnvelopeArgument(verb, rest, options);
-    return read.ok ? ok({ verb, ...read.value }) : err({ verb, close: false, ...read.error });
+    if (!read.ok) return err({ verb, close: false, ...read.error });
+    const { path, params } = read.value;
+    return ok({ verb, path, params });
   };
 
 const readBare =
@@ -102,7 +104,48 @@ const READERS: ReadonlyMap<string, readonly [Verb, Read]> = new Map<string, read
 /** Real commands of SMTP that have no place here: RFC 821 3.4 and 3.8, RFC 2645, RFC 4468. */
 const NOT_IMPLEMENTED: ReadonlySet<string> = new Set(['SEND', 'SOML', 'SAML', 'TURN', 'ATRN', 'BURL']);
 
+const SPACE = 0x20;
+
+/** Four letters in any case as one number. */
+const fourLetters = (a: number, b: number, c: number, d: number): number =>
+  ((a | SPACE) << 24) | ((b | SPACE) << 16) | ((c | SPACE) << 8) | (d | SPACE);
+
+const byLetters = <T>(verbs: readonly (readonly [string, T])[]): ReadonlyMap<number, T> =>
+  new Map(
+    verbs
+      .filter(([verb]) => verb.length === 4)
+      .map(([verb, each]) => {
+        const [a = 0, b = 0, c = 0, d = 0] = Buffer.from(verb);
+        return [fourLetters(a, b, c, d), each];
+      }),
+  );
+
+/** Nearly every line begins with four letters, and with a space or nothing behind them. */
+const SHORT_VERBS = byLetters([...READERS].map(([verb, [, read]]) => [verb, read]));
+
+/** A line that is nothing but its verb. */
+const BARE = byLetters((['DATA', 'RSET', 'QUIT'] as const).map((verb) => [verb, ok({ verb })]));
+
+const skipSpaces = (text: string, from: number): string => {
+  let at = from;
+  while (text.charCodeAt(at) === SPACE) at += 1;
+  return at === 0 ? text : text.slice(at);
+};
+
+/** What most lines are: one of the known verbs, a space, and printable ASCII that ends with no space. */
+const readCommon = (line: string): { read: Read; rest: string } | undefined => {
+  const { length } = line;
+  if (length < 4 || (length > 4 && line.charCodeAt(4) !== SPACE)) return undefined;
+  const letters = fourLetters(line.charCodeAt(0), line.charCodeAt(1), line.charCodeAt(2), line.charCodeAt(3));
+  const read = SHORT_VERBS.get(letters);
+  const common = read !== undefined && line.charCodeAt(length - 1) !== SPACE && isPrintableAscii(line);
+  // The end of a request line of HTTP.
+  return !common || line.includes(' HTTP/') ? undefined : { read, rest: skipSpaces(line, 4) };
+};
+
 const parseLine = (line: string, options: ParseOptions): Parsed => {
+  const common = readCommon(line);
+  if (common !== undefined) return common.read(common.rest, options);
   if (isForeign(line))
     return err({ verb: 'OTHER', reply: REPLIES.foreignProtocol, close: true, kind: 'foreign-protocol' });
   const text = line.replace(/ +$/, '');
@@ -127,8 +170,15 @@ const parseLine = (line: string, options: ParseOptions): Parsed => {
  * Latin-1; only a path under SMTPUTF8 is read as UTF-8. Never throws. The length of the line is the
  * scanner's affair; paths and parameters have their own limits.
  */
-export const parseCommand = (buffer: Buffer, start: number, end: number, options: ParseOptions): Parsed =>
-  parseLine(buffer.toString('latin1', start, end), options);
+export const parseCommand = (buffer: Buffer, start: number, end: number, options: ParseOptions): Parsed => {
+  if (end - start === 4) {
+    // Nothing that is out of range makes a letter.
+    const at = (i: number): number => buffer[start + i] ?? 0;
+    const bare = BARE.get(fourLetters(at(0), at(1), at(2), at(3)));
+    if (bare !== undefined) return bare;
+  }
+  return parseLine(buffer.toString('latin1', start, end), options);
+};
 
 /**
  * The line for the upstream, with its CRLF. One character is one octet: **to be written as Latin-1**.
@@ -138,9 +188,9 @@ export const parseCommand = (buffer: Buffer, start: number, end: number, options
 export const printCommand = (command: UpstreamCommand): string => {
   if (command.verb === 'DATA') return 'DATA\r\n';
   const keyword = command.verb === 'MAIL' ? 'MAIL FROM' : 'RCPT TO';
-  const params = command.params.map((param) => ` ${printParam(param)}`).join('');
-  const text = `${keyword}:${printPath(command.path)}${params}`;
+  let text = `${keyword}:${printPath(command.path)}`;
+  for (const param of command.params) text += ` ${printParam(param)}`;
+  if (isPrintableAscii(text)) return `${text}\r\n`;
   if (hasControl(text)) throw new RangeError(`control character in a ${command.verb} to be printed`);
-  const octets = hasNonAscii(text) ? Buffer.from(text, 'utf8').toString('latin1') : text;
-  return `${octets}\r\n`;
+  return `${Buffer.from(text, 'utf8').toString('latin1')}\r\n`;
 };

@@ -18,11 +18,41 @@ const LOOKS_NUMERIC = /(?:^|\.)(?:\d+|0x[0-9a-f]*)$/;
 /** RFC 5321 4.5.3.1.2, in octets. */
 const MAX_DOMAIN = 255;
 
+/** In octets of UTF-8, of which no UTF-16 unit makes more than three. */
+export const isLongerThan = (text: string, octets: number): boolean =>
+  text.length * 3 > octets && Buffer.byteLength(text) > octets;
+
+const DOT = 0x2e;
+const HYPHEN = 0x2d;
+const isLetDig = (c: number): boolean => (c >= 0x61 && c <= 0x7a) || isDigit(c) || c === 0x5f;
+const isDigit = (c: number): boolean => c >= 0x30 && c <= 0x39;
+
+/**
+ * What most names are: NAME, without a hyphen beside another, and with a letter at the beginning of the last label. Such a
+ * name is itself in every form.
+ */
+const isUsual = (text: string): boolean => {
+  let label = 0;
+  let before = DOT;
+  for (let i = 0; i < text.length; i += 1) {
+    const c = text.charCodeAt(i);
+    if (isLetDig(c)) {
+      if (i - label >= 63) return false;
+    } else if (c === DOT) {
+      if (before === DOT || before === HYPHEN) return false;
+      label = i + 1;
+    } else if (c !== HYPHEN || before === DOT || before === HYPHEN) return false;
+    before = c;
+  }
+  return before !== DOT && before !== HYPHEN && !isDigit(text.charCodeAt(label));
+};
+
 const lowerAscii = (text: string): string => text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 
 /** A domain name in any case, one trailing dot tolerated; undefined if it is none. */
 export const parseDomainName = (text: string): Extract<Domain, { kind: 'name' }> | undefined => {
-  if (Buffer.byteLength(text) > MAX_DOMAIN) return undefined;
+  if (isLongerThan(text, MAX_DOMAIN)) return undefined;
+  if (isUsual(text)) return { kind: 'name', ascii: text, text };
   const bare = lowerAscii(text.endsWith('.') ? text.slice(0, -1) : text);
   const plain = NAME.test(bare) && !bare.includes('xn--');
   const ascii = plain ? bare : strictName(bare);

@@ -3,7 +3,7 @@ import { err, ok, type Result } from '../base/result.js';
 import { type PathFault, parsePath, pathText } from './address.js';
 import { hasNonAscii } from './atext.js';
 import { hazard } from './hazard.js';
-import { type Param, type ParamVerb, parseParams } from './params.js';
+import { hasParam, type Param, type ParamVerb, parseParams } from './params.js';
 import type { Path } from './path.js';
 import { badAddress, needsUtf8, REPLIES, type Reply, refusedAddress, safeText } from './reply.js';
 import { readings } from './routes.js';
@@ -46,15 +46,20 @@ interface Split {
   readonly params: string;
 }
 
+const QUOTE = 0x22;
+const LESS = 0x3c;
+const GREATER = 0x3e;
+const BACKSLASH = 0x5c;
+
 /** The index behind the `>` that closes the `<` at the start; -1 if none does. Quotes hide brackets. */
 const pathEnd = (text: string): number => {
   let quoted = false;
   for (let i = 1; i < text.length; i++) {
-    const c = text[i];
-    if (quoted && c === '\\') i += 1;
-    else if (c === '"') quoted = !quoted;
-    else if (!quoted && c === '<') return -1;
-    else if (!quoted && c === '>') return i + 1;
+    const c = text.charCodeAt(i);
+    if (quoted && c === BACKSLASH) i += 1;
+    else if (c === QUOTE) quoted = !quoted;
+    else if (!quoted && c === LESS) return -1;
+    else if (!quoted && c === GREATER) return i + 1;
   }
   return -1;
 };
@@ -62,6 +67,7 @@ const pathEnd = (text: string): number => {
 const split = (text: string, leniency: Leniency): Split | undefined => {
   if (text.startsWith('<')) {
     const end = pathEnd(text);
+    if (end === text.length) return { path: text, params: '' };
     if (end > 0) return { path: text.slice(0, end), params: text.slice(end) };
     const open = leniency.noClosingBracket && text.length > 1 && !/[ ,<>]/.test(text.slice(1));
     return open ? { path: `${text}>`, params: '' } : undefined;
@@ -72,6 +78,9 @@ const split = (text: string, leniency: Leniency): Split | undefined => {
 
 /** What follows `FROM:` or `TO:`. */
 const afterKeyword = (verb: ParamVerb, rest: string, { spaceAroundColon }: Leniency): string | undefined => {
+  // As most clients say it.
+  const usual = verb === 'MAIL' ? 'FROM:<' : 'TO:<';
+  if (rest.startsWith(usual)) return rest.slice(usual.length - 1);
   const match = /^(FROM|TO)( *):( *)(.*)$/i.exec(rest);
   if (match?.[1]?.toUpperCase() !== (verb === 'MAIL' ? 'FROM' : 'TO')) return undefined;
   const spaces = match[2] !== '' || match[3] !== '';
@@ -99,13 +108,17 @@ const readPath = (verb: ParamVerb, raw: string, utf8: boolean): Result<Path, Env
   const parsed = parsePath(raw, { utf8, nullAllowed: verb === 'MAIL' });
   if (!parsed.ok) return err(addressFault(verb, raw, parsed.error));
   const what = verb === 'MAIL' ? 'sender' : 'recipient';
-  const path = safeText(pathText(parsed.value));
+  const refused = (cause: string): Result<Path, EnvelopeFault> =>
+    err({
+      kind: 'hazard',
+      reply: refusedAddress(what, cause),
+      path: safeText(pathText(parsed.value)),
+    });
   const danger = hazard(parsed.value);
-  if (danger !== undefined)
-    return err({ kind: 'hazard', reply: refusedAddress(what, `hazard: ${danger}`), path });
+  if (danger !== undefined) return refused(`hazard: ${danger}`);
   if (verb === 'RCPT') return parsed;
   const sender = readSender(parsed.value);
-  return sender.ok ? sender : err({ kind: 'hazard', reply: refusedAddress(what, sender.error), path });
+  return sender.ok ? sender : refused(sender.error);
 };
 
 /**
@@ -125,7 +138,7 @@ export const parseEnvelopeArgument = (
     return err({ kind: 'syntax', reply, ...(text === undefined ? {} : { path: safeText(text) }) });
   }
   const params = parseParams(verb, parts.params);
-  const declared = params.ok && params.value.some(({ keyword }) => keyword === 'SMTPUTF8');
+  const declared = params.ok && hasParam(params.value, 'SMTPUTF8');
   const utf8 = verb === 'MAIL' ? declared && options.smtpUtf8Available : options.utf8;
   const path = readPath(verb, parts.path, utf8);
   if (!path.ok) return path;

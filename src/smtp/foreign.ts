@@ -19,7 +19,10 @@ const HEADER = /^(?!(?:MAIL|RCPT|HELO|EHLO)(?:FROM|TO)?:)[A-Z][A-Z0-9-]*:/i;
 /** TLS record of a ClientHello (RFC 8446 5.1), SSH (RFC 4253 4.2), HTTP request line of any method. */
 const PROTOCOLS = /^\x16\x03|^SSH-|[ ]HTTP\/\d(?:\.\d)?\s*$/;
 
-/** True if the Latin-1 decoded line belongs to another protocol. */
+/**
+ * True if the Latin-1 decoded line belongs to another protocol. Of a line that begins with a command of SMTP, and a space
+ * or nothing behind it, only the end can say so.
+ */
 export const isForeign = (line: string): boolean => {
   const verb = /^[A-Za-z-]+(?=[ \t]|$)/.exec(line)?.[0];
   return (verb !== undefined && VERBS.has(verb.toUpperCase())) || HEADER.test(line) || PROTOCOLS.test(line);

@@ -3,7 +3,7 @@
  * behind it, takes them for a program, a file, an option or a piece of shell.
  */
 import { hasControl } from './atext.js';
-import { capsulesOf, wordsOf } from './local-part.js';
+import { capsulesOf, isOrdinary, wordsOf } from './local-part.js';
 import type { Path } from './path.js';
 
 export type Hazard =
@@ -78,9 +78,6 @@ const hazardOfText = (text: string): Hazard | undefined => {
   return undefined;
 };
 
-/** Letters, digits and the commonest punctuation between them are no hazard; this spares most mail the search. */
-const PLAIN = /^(?!(?:uu)?decode(?:\+|$))[a-z0-9](?:[a-z0-9._=+-]*[a-z0-9])?$/i;
-
 /** What SMTP makes of the local part, inside its capsules too. In those for other systems `/` and `;` are daily bread. */
 const textsOf = (local: string): string[] => {
   const capsules = capsulesOf(local).filter(({ type }) => type === 'SMTP');
@@ -92,7 +89,7 @@ export const hazard = (path: Path): Hazard | undefined => {
   const final = path.kind === 'routed' ? path.final : path;
   if (final.kind === 'null' || final.kind === 'postmaster') return undefined;
   const { local } = final;
-  if (PLAIN.test(local) && !/^IMCEA/i.test(local)) return undefined;
+  if (isOrdinary(local)) return undefined;
   for (const text of textsOf(local)) {
     const found = hazardOfText(text);
     if (found !== undefined) return found;

@@ -69,29 +69,35 @@ const readOrcpt: Read = (value) => {
 
 const NO_VALUE = 'no value';
 
-const READERS: { readonly [V in ParamVerb]: { readonly [keyword: string]: Read | typeof NO_VALUE } } = {
-  MAIL: {
-    SIZE: readSize,
-    BODY: oneOf('7BIT', '8BITMIME'),
-    SMTPUTF8: NO_VALUE,
-    RET: oneOf('FULL', 'HDRS'),
-    ENVID: (value) => (value.length <= MAX_ENVID && isSafeXtext(value) ? value : undefined),
+const READERS: { readonly [V in ParamVerb]: ReadonlyMap<string, Read | typeof NO_VALUE> } = {
+  MAIL: new Map<string, Read | typeof NO_VALUE>([
+    ['SIZE', readSize],
+    ['BODY', oneOf('7BIT', '8BITMIME')],
+    ['SMTPUTF8', NO_VALUE],
+    ['RET', oneOf('FULL', 'HDRS')],
+    ['ENVID', (value) => (value.length <= MAX_ENVID && isSafeXtext(value) ? value : undefined)],
     // RFC 4954 5: read, so that it is well formed, and then dropped: nobody here vouches for it.
-    AUTH: (value) => (value === '<>' || isSafeXtext(value) ? value : undefined),
-  },
-  RCPT: { NOTIFY: readNotify, ORCPT: readOrcpt },
+    ['AUTH', (value) => (value === '<>' || isSafeXtext(value) ? value : undefined)],
+  ]),
+  RCPT: new Map([
+    ['NOTIFY', readNotify],
+    ['ORCPT', readOrcpt],
+  ]),
 };
 
+const KEYWORD = /^[A-Za-z0-9][A-Za-z0-9-]*$/;
+const VALUE = /^[\x21-\x3c\x3e-\x7e]+$/;
+
 const readParam = (verb: ParamVerb, word: string): Result<Param, Reply> => {
-  const match = /^([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]+))?$/.exec(word);
-  if (match === null) {
-    // ENVID=a=b is a bad value of a known keyword; `@local.example` is no parameter at all.
-    return err(/^[A-Za-z0-9][A-Za-z0-9-]*=/.test(word) ? REPLIES.badParameterValue : REPLIES.badArgument);
-  }
-  const keyword = match[1]!.toUpperCase();
-  const given = match[2];
+  const equals = word.indexOf('=');
+  const name = equals < 0 ? word : word.slice(0, equals);
+  const given = equals < 0 ? undefined : word.slice(equals + 1);
   const readers = READERS[verb];
-  const reader = Object.hasOwn(readers, keyword) ? readers[keyword] : undefined;
+  // `@local.example` is no parameter at all; ENVID=a=b is a bad value of a known keyword.
+  if (!readers.has(name) && !KEYWORD.test(name)) return err(REPLIES.badArgument);
+  if (given !== undefined && !VALUE.test(given)) return err(REPLIES.badParameterValue);
+  const keyword = name.toUpperCase();
+  const reader = readers.get(keyword);
   // RFC 3030 BINARYMIME cannot be had without BDAT.
   if (reader === undefined || (keyword === 'BODY' && given?.toUpperCase() === 'BINARYMIME'))
     return err(REPLIES.unknownParameter);
@@ -101,42 +107,48 @@ const readParam = (verb: ParamVerb, word: string): Result<Param, Reply> => {
   return value === undefined ? err(REPLIES.badParameterValue) : ok({ keyword, value });
 };
 
+const NONE = ok<readonly Param[]>([]);
+
 /**
  * Parses what stands behind the path, each parameter after a space. `AUTH=` is checked and left out of the
  * result. Errors are replies of the catalogue: 555 unknown, 501 malformed, bad value, or given twice.
  */
 export const parseParams = (verb: ParamVerb, text: string): Result<readonly Param[], Reply> => {
-  if (text === '') return ok([]);
+  if (text === '') return NONE;
   if (!text.startsWith(' ')) return err(REPLIES.badArgument);
-  const params = new Map<string, Param>();
+  const params: Param[] = [];
   for (const word of text.split(' ')) {
     if (word === '') continue;
     const param = readParam(verb, word);
     if (!param.ok) return param;
-    const { keyword } = param.value;
-    if (params.has(keyword)) return err(REPLIES.duplicateParameter);
-    params.set(keyword, param.value);
+    if (hasParam(params, param.value.keyword)) return err(REPLIES.duplicateParameter);
+    params.push(param.value);
   }
-  params.delete('AUTH');
-  return ok([...params.values()]);
+  return ok(hasParam(params, 'AUTH') ? params.filter(({ keyword }) => keyword !== 'AUTH') : params);
 };
 
 const advertised = (verb: ParamVerb, keyword: string, caps: Capabilities): boolean => {
-  switch (`${verb} ${keyword}`) {
-    case 'MAIL SIZE':
-      return caps.size !== undefined;
-    case 'MAIL BODY':
-      return caps.eightBitMime;
-    case 'MAIL SMTPUTF8':
-      return caps.smtpUtf8;
-    case 'MAIL RET':
-    case 'MAIL ENVID':
-    case 'RCPT NOTIFY':
-    case 'RCPT ORCPT':
-      return caps.dsn;
+  switch (keyword) {
+    case 'SIZE':
+      return verb === 'MAIL' && caps.size !== undefined;
+    case 'BODY':
+      return verb === 'MAIL' && caps.eightBitMime;
+    case 'SMTPUTF8':
+      return verb === 'MAIL' && caps.smtpUtf8;
+    case 'RET':
+    case 'ENVID':
+      return verb === 'MAIL' && caps.dsn;
+    case 'NOTIFY':
+    case 'ORCPT':
+      return verb === 'RCPT' && caps.dsn;
     default:
       return false;
   }
+};
+
+export const hasParam = (params: readonly Param[], keyword: string): boolean => {
+  for (const param of params) if (param.keyword === keyword) return true;
+  return false;
 };
 
 /** True if a client may use the parameter. SIZE always: Sekisho enforces it itself. */
@@ -148,7 +160,8 @@ export const filterParams = (
   params: readonly Param[],
   verb: ParamVerb,
   caps: Capabilities,
-): readonly Param[] => params.filter(({ keyword }) => advertised(verb, keyword, caps));
+): readonly Param[] =>
+  params.length === 0 ? params : params.filter(({ keyword }) => advertised(verb, keyword, caps));
 
 /** `KEYWORD` or `KEYWORD=value`. */
 export const printParam = ({ keyword, value }: Param): string =>

@@ -8,7 +8,7 @@
  * its host, is a reading. Whatever the order, the next hop is among them.
  */
 import { domainText, parseDomainName, parseLiteral } from './domain.js';
-import { type Capsule, capsulesOf, type Separator, type Word, wordsOf } from './local-part.js';
+import { type Capsule, capsulesOf, isOrdinary, type Separator, type Word, wordsOf } from './local-part.js';
 import type { Domain, Path, Reading, ReadingVia } from './path.js';
 
 export { type Hazard, hazard } from './hazard.js';
@@ -77,7 +77,10 @@ const isX400 = (local: string): boolean =>
 /** Nothing in it can route. */
 const PLAIN = /^(?!IMCEA)[a-z0-9.+'_=-]*$/i;
 
-const readLocal = (local: string): Reading[] => {
+const NOWHERE: readonly Reading[] = [];
+
+const readLocal = (local: string): readonly Reading[] => {
+  if (isOrdinary(local)) return NOWHERE;
   const found = PLAIN.test(local) ? [] : wordsOf(local).flatMap(readWord);
   found.push(...capsulesOf(local).flatMap(readCapsule));
   if (isX400(local)) found.push({ kind: 'domain', domain: 'x400.invalid', via: 'encapsulated' });

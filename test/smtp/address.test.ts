@@ -10,6 +10,7 @@ import {
   senderDomain,
 } from '../../src/smtp/address.js';
 import { describeAddress } from '../../src/smtp/describe-address.js';
+import { parseDomainName } from '../../src/smtp/domain.js';
 import type { Path } from '../../src/smtp/path.js';
 
 const wire = (text: string): string => Buffer.from(text, 'utf8').toString('latin1');
@@ -131,6 +132,31 @@ t.test('domains', async (t) => {
   ];
   for (const text of [...numeric, ...numeric.map((text) => `${text}.`), 'host.123', '0X7F.0X1'])
     t.equal(fault(`<a@${text}>`), 'domain', text);
+});
+
+t.test('a name is the same with a dot at its end', async () => {
+  const label = fc.oneof(
+    fc.stringMatching(/^[A-Za-z0-9_-]{0,4}$/),
+    fc.constantFrom(
+      'xn--a',
+      'xn--bcher-kva',
+      'a--b',
+      '0x1f',
+      '12',
+      'a'.repeat(63),
+      'a'.repeat(64),
+      'b\u00fccher',
+    ),
+  );
+  fc.assert(
+    fc.property(fc.array(label, { minLength: 1, maxLength: 5 }), (labels) => {
+      const name = labels.join('.');
+      if (name.endsWith('.')) return;
+      const [plain, dotted] = [parseDomainName(name), parseDomainName(`${name}.`)];
+      if (JSON.stringify(plain) !== JSON.stringify(dotted)) throw new Error(name);
+    }),
+    { numRuns: 5000 },
+  );
 });
 
 t.test('local parts', async (t) => {

@@ -163,6 +163,8 @@ t.test('other protocols end the session', async (t) => {
       'PATCH /',
       'PRI * HTTP/2.0',
       'BREW /pot HTTP/1.1',
+      'HELP / HTTP/1.1',
+      'MAIL FROM:<a@a.example> HTTP/1.0',
       'Host: local.example',
       'Content-Length:5',
       'Subject: x',
@@ -406,6 +408,9 @@ t.test('no octets make it throw, and what is printed parses to the same', async 
   fc.assert(
     fc.property(line, fc.constantFrom(OPTIONS, UTF8, STRICT), (text, options) => {
       const parsed = run(text, options);
+      // A space at the end changes nothing but the way by which a line is read.
+      if (JSON.stringify(run(`${text} `, options)) !== JSON.stringify(parsed))
+        throw new Error(`a space makes ${JSON.stringify(text)} another command`);
       if (!parsed.ok || (parsed.value.verb !== 'MAIL' && parsed.value.verb !== 'RCPT')) return;
       again += 1;
       const out = printCommand(parsed.value);
