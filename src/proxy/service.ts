@@ -59,7 +59,8 @@ export class Service {
   /** Session identifiers are unique over restarts, and short, since they stand in each Received line. */
   readonly #prefix = `${Math.floor(Date.now() / 1000).toString(36)}${randomBytes(2).toString('hex')}`;
   #counter = 0;
-  #offered: { capabilities: unknown; keywords: readonly string[]; starttls: readonly string[] } | undefined;
+  /** Made last, by whether STARTTLS is offered and whether a login is asked for. Nearly always it is still right. */
+  readonly #settings: (SessionSettings | undefined)[] = [];
 
   constructor(
     options: ProxyOptions,
@@ -114,25 +115,24 @@ export class Service {
     return this.#hostname ?? (hostname === '' ? this.upstreams.ownName : hostname);
   }
 
-  /** What a session that begins now offers its client. */
+  /** What a session that begins now offers its client. One object for all to whom the same is offered. */
   sessionSettings(starttls: boolean, requireLogin: boolean, pools: readonly Pool[]): SessionSettings {
     const { capabilities } = this.upstreams.identityOf(pools);
+    const hostname = this.hostnameOf(pools);
+    const logins = this.authenticator?.available === true;
+    const at = (starttls ? 1 : 0) + (requireLogin ? 2 : 0);
+    const last = this.#settings[at];
+    if (last?.capabilities === capabilities && last.hostname === hostname && last.logins === logins)
+      return last;
     const { messageBytes, recipients, errors, commands, idleCommands } = this.limits;
-    if (this.#offered?.capabilities !== capabilities) {
-      const own = { maxSize: messageBytes, starttls: false };
-      this.#offered = {
-        capabilities,
-        keywords: offeredKeywords(capabilities, own),
-        starttls: offeredKeywords(capabilities, { ...own, starttls: true }),
-      };
-    }
-    return {
-      hostname: this.hostnameOf(pools),
+    const own = { maxSize: messageBytes, starttls: false };
+    const settings = {
+      hostname,
       capabilities,
-      keywords: starttls ? this.#offered.starttls : this.#offered.keywords,
-      secureKeywords: this.#offered.keywords,
+      keywords: offeredKeywords(capabilities, { ...own, starttls }),
+      secureKeywords: offeredKeywords(capabilities, own),
       starttls,
-      logins: this.authenticator?.available === true,
+      logins,
       requireLogin,
       messageBytes: smallerLimit(messageBytes, capabilities.size),
       recipients,
@@ -140,6 +140,8 @@ export class Service {
       commands,
       idleCommands,
     };
+    this.#settings[at] = settings;
+    return settings;
   }
 
   closed(session: Closable): void {

@@ -104,10 +104,13 @@ export class Upstreams {
 
   /** The name and capabilities of the one preferred among these, as last heard; this host's own name until then. */
   identityOf(pools: readonly Pool[]): UpstreamIdentity {
-    const pool =
-      pools.find(({ up, identity }) => up === true && identity !== undefined) ??
-      pools.find(({ identity }) => identity !== undefined);
-    return pool?.identity ?? { hostname: this.ownName, capabilities: NO_CAPABILITIES };
+    let known: UpstreamIdentity | undefined;
+    for (const { up, identity } of pools) {
+      if (identity === undefined) continue;
+      if (up === true) return identity;
+      known ??= identity;
+    }
+    return known ?? { hostname: this.ownName, capabilities: NO_CAPABILITIES };
   }
 
   /** Asks for a connection to one of `pools`, the first preferred; the applicant hears exactly once, perhaps before this returns, unless it cancels. */

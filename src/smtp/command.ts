@@ -172,9 +172,11 @@ const parseLine = (line: string, options: ParseOptions): Parsed => {
  */
 export const parseCommand = (buffer: Buffer, start: number, end: number, options: ParseOptions): Parsed => {
   if (end - start === 4) {
-    // Nothing that is out of range makes a letter.
-    const at = (i: number): number => buffer[start + i] ?? 0;
-    const bare = BARE.get(fourLetters(at(0), at(1), at(2), at(3)));
+    const a = buffer[start] as number;
+    const b = buffer[start + 1] as number;
+    const c = buffer[start + 2] as number;
+    const d = buffer[start + 3] as number;
+    const bare = BARE.get(fourLetters(a, b, c, d));
     if (bare !== undefined) return bare;
   }
   return parseLine(buffer.toString('latin1', start, end), options);

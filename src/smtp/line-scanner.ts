@@ -71,13 +71,20 @@ export class LineScanner {
   next(): LineScan {
     if (this.#end !== undefined) return this.#end;
     const buffer = this.#buffer;
-    for (let i = this.#next; i < buffer.length; i += 1) {
+    const { length } = buffer;
+    let i = this.#next;
+    let afterCr = i > this.#start && buffer[i - 1] === CR;
+    /** The octet that makes the line far too long. */
+    const far = this.#start + this.#skipLimit - this.#skipped - 1;
+    for (; i < length; i += 1) {
       const octet = buffer[i] as number;
-      const afterCr = i > this.#start && buffer[i - 1] === CR;
+      // Nearly all of them.
+      if (octet > CR && !afterCr && i < far) continue;
       if (octet === LF) return afterCr ? this.#lineEnds(i) : this.#fault('bare-lf');
       if (afterCr) return this.#fault('bare-cr');
       if (octet === NUL) return this.#fault('nul');
-      if (this.#length(i) >= this.#skipLimit) return this.#stop(FAR_TOO_LONG);
+      if (i >= far) return this.#stop(FAR_TOO_LONG);
+      afterCr = octet === CR;
     }
     this.#next = buffer.length;
     this.#forget();

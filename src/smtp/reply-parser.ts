@@ -2,7 +2,7 @@
  * Replies of the upstream (RFC 5321 4.2, RFC 2034 4). Lenient in line ends, since nothing can be smuggled
  * through the server that is being protected, and strict in everything that pairs a reply with its command.
  */
-import { LF } from './chars.js';
+import { CR, DOT, LF } from './chars.js';
 
 export interface UpstreamReply {
   /** 200 to 599. */
@@ -25,20 +25,59 @@ export const MAX_REPLY_LINES = 128;
 
 const NEED_MORE: ReplyScan = { kind: 'need-more' };
 const EMPTY = Buffer.alloc(0);
-const LINE = /^([2-5][0-9][0-9])(?:([ -])(.*))?$/s;
-const ENHANCED = /^([245])\.[0-9]{1,3}\.[0-9]{1,3}(?: +|$)/;
+const SPACE = 0x20;
+const HYPHEN = 0x2d;
+const ZERO = 0x30;
+const isDigit = (octet: number): boolean => octet >= ZERO && octet <= 0x39;
 
-/** The text without its enhanced code, and that code, if it fits the reply's. */
-const splitEnhanced = (code: number, text: string): [enhanced: string | undefined, text: string] => {
-  const match = ENHANCED.exec(text);
-  if (match === null || Number(match[1]) !== Math.floor(code / 100)) return [undefined, text];
-  return [match[0].trimEnd(), text.slice(match[0].length)];
+/** 200 to 599; undefined if the line does not begin so. */
+const codeAt = (buffer: Buffer, start: number, end: number): number | undefined => {
+  if (end - start < 3) return undefined;
+  const [a, b, c] = [buffer[start], buffer[start + 1], buffer[start + 2]] as [number, number, number];
+  if (a < ZERO + 2 || a > ZERO + 5 || !isDigit(b) || !isDigit(c)) return undefined;
+  return (a - ZERO) * 100 + (b - ZERO) * 10 + c - ZERO;
 };
 
-const printable = (text: string): string => text.replace(/\t/g, ' ').replace(/[\x00-\x1f\x7f]/g, '?');
+/**
+ * RFC 2034 4: the end of the enhanced code that stands at the beginning of the text of a reply, with nothing or a space
+ * behind it. 0 if there is none, or one that does not fit the reply's code.
+ */
+const enhancedEnd = (code: number, text: string): number => {
+  const group = text.charCodeAt(0) - ZERO;
+  if ((group !== 2 && group !== 4 && group !== 5) || group !== Math.floor(code / 100)) return 0;
+  let at = 1;
+  for (let part = 0; part < 2; part += 1) {
+    if (text.charCodeAt(at) !== DOT) return 0;
+    at += 1;
+    const from = at;
+    while (at - from < 3 && isDigit(text.charCodeAt(at))) at += 1;
+    if (at === from) return 0;
+  }
+  return at === text.length || text.charCodeAt(at) === SPACE ? at : 0;
+};
+
+/** Where something else than a space begins. */
+const behindSpaces = (text: string, from: number): number => {
+  let at = from;
+  while (text.charCodeAt(at) === SPACE) at += 1;
+  return at;
+};
+
+/** The text from `start` to `end`; controls have become `?`, TAB a space. */
+const printable = (buffer: Buffer, start: number, end: number): string => {
+  const text = end > start ? buffer.toString('latin1', start, end) : '';
+  for (let i = start; i < end; i += 1) {
+    const octet = buffer[i] as number;
+    if (octet < SPACE || octet === 0x7f) return text.replace(/\t/g, ' ').replace(/[\x00-\x1f\x7f]/g, '?');
+  }
+  return text;
+};
 
 export class ReplyParser {
   #buffer: Buffer = EMPTY;
+  /** Where the present line begins. */
+  #start = 0;
+  /** The next octet to look at. */
   #next = 0;
   #code = 0;
   #enhanced: string | undefined;
@@ -47,47 +86,61 @@ export class ReplyParser {
 
   /** Octets and lines received that make no whole reply yet. */
   get pending(): number {
-    return this.#buffer.length + this.#lines.length;
+    return this.#buffer.length - this.#start + this.#lines.length;
   }
 
   /** The chunk may change once `next` has said `need-more`. */
   push(chunk: Buffer): void {
-    this.#buffer = this.#buffer.length === 0 ? chunk : Buffer.concat([this.#buffer, chunk]);
+    if (this.#start === this.#buffer.length) {
+      this.#buffer = chunk;
+      this.#start = this.#next = 0;
+    } else this.#buffer = Buffer.concat([this.#buffer, chunk]);
   }
 
   /** The next whole reply. After a fault the answer stays the same for ever. */
   next(): ReplyScan {
     for (;;) {
       if (this.#fault !== undefined) return this.#fault;
-      const end = this.#buffer.indexOf(LF, this.#next);
-      const length = end < 0 ? this.#buffer.length : end + 1;
-      if (length > MAX_REPLY_LINE) return this.#fail(`a line longer than ${MAX_REPLY_LINE} octets`);
-      if (end < 0) {
-        this.#next = this.#buffer.length;
-        if (this.#next > 0) this.#buffer = Buffer.from(this.#buffer);
+      const buffer = this.#buffer;
+      const start = this.#start;
+      let end = this.#next;
+      while (end < buffer.length && buffer[end] !== LF) end += 1;
+      const whole = end < buffer.length;
+      if (end - start + (whole ? 1 : 0) > MAX_REPLY_LINE)
+        return this.#fail(`a line longer than ${MAX_REPLY_LINE} octets`);
+      if (!whole) {
+        this.#keep();
         return NEED_MORE;
       }
-      const line = this.#buffer.toString('latin1', 0, end).replace(/\r+$/, '');
-      this.#buffer = length === this.#buffer.length ? EMPTY : this.#buffer.subarray(length);
-      this.#next = 0;
-      const scan = this.#onLine(line);
+      this.#start = this.#next = end + 1;
+      while (end > start && buffer[end - 1] === CR) end -= 1;
+      const scan = this.#onLine(buffer, start, end);
       if (scan !== undefined) return scan;
     }
   }
 
-  #onLine(line: string): ReplyScan | undefined {
-    const match = LINE.exec(line);
-    if (match === null) return this.#fail('a line without a reply code');
-    const code = Number(match[1]);
+  #keep(): void {
+    const rest = this.#buffer.length - this.#start;
+    this.#buffer = rest === 0 ? EMPTY : Buffer.from(this.#buffer.subarray(this.#start));
+    this.#start = 0;
+    this.#next = rest;
+  }
+
+  #onLine(buffer: Buffer, start: number, end: number): ReplyScan | undefined {
+    const code = codeAt(buffer, start, end);
+    const behind = end - start > 3 ? buffer[start + 3] : SPACE;
+    if (code === undefined || (behind !== SPACE && behind !== HYPHEN))
+      return this.#fail('a line without a reply code');
     if (this.#lines.length > 0 && code !== this.#code) return this.#fail('different codes in one reply');
     if (this.#lines.length >= MAX_REPLY_LINES) {
       return this.#fail(`a reply of more than ${MAX_REPLY_LINES} lines`);
     }
-    const [enhanced, text] = splitEnhanced(code, printable(match[3] ?? ''));
-    if (this.#lines.length === 0) this.#enhanced = enhanced;
+    const text = printable(buffer, start + 4, end);
+    const enhanced = enhancedEnd(code, text);
+    if (this.#lines.length === 0) this.#enhanced = enhanced === 0 ? undefined : text.slice(0, enhanced);
     this.#code = code;
-    this.#lines.push(text);
-    if (match[2] === '-') return undefined;
+    this.#lines.push(enhanced === 0 ? text : text.slice(behindSpaces(text, enhanced)));
+    if (behind === HYPHEN) return undefined;
     const reply = { code, enhanced: this.#enhanced, lines: this.#lines };
     this.#lines = [];
     return { kind: 'reply', reply };

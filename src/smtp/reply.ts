@@ -4,6 +4,7 @@
  * Codes: RFC 5321 4.2; enhanced codes: RFC 3463 and RFC 5248. Wording that bounce readers and log
  * analysers know from sendmail is kept ("Relaying denied").
  */
+import { isPrintableAscii } from './atext.js';
 
 /** A reply to one command. `lines` hold printable text without code, enhanced code or line end. */
 export interface Reply {
@@ -17,16 +18,15 @@ export interface Reply {
   readonly cause?: string;
 }
 
-const reply = (code: number, enhanced: string | undefined, text: string, cause?: string): Reply => ({
-  code,
-  ...(enhanced === undefined ? {} : { enhanced }),
-  lines: [text],
-  ...(cause === undefined ? {} : { cause }),
-});
+const reply = (code: number, enhanced: string | undefined, text: string, cause?: string): Reply => {
+  const lines = [text];
+  if (enhanced === undefined) return cause === undefined ? { code, lines } : { code, lines, cause };
+  return cause === undefined ? { code, enhanced, lines } : { code, enhanced, lines, cause };
+};
 
 /** Text from the wire as it may stand in a reply: printable ASCII, at most 200 octets. */
 export const safeText = (text: string): string => {
-  const printable = text.replace(/[^\x20-\x7e]/g, '?');
+  const printable = isPrintableAscii(text) ? text : text.replace(/[^\x20-\x7e]/g, '?');
   return printable.length > 200 ? `${printable.slice(0, 197)}...` : printable;
 };
 
@@ -219,9 +219,32 @@ export const refusedAddress = (kind: 'recipient' | 'sender', cause: string): Rep
 /** A non-ASCII address where SMTPUTF8 cannot be had, RFC 6531 3.5. */
 export const needsUtf8: Reply = reply(553, '5.6.7', 'Non-ASCII addresses are not available here', 'SMTPUTF8');
 
-/** The octets of a reply on the wire, every line ended by CRLF. */
-export const printReply = ({ code, enhanced, lines }: Reply): string => {
+const print = ({ code, enhanced, lines }: Reply): string => {
   const last = lines.length - 1;
   const mark = enhanced === undefined ? '' : `${enhanced} `;
+  if (last === 0) return `${code} ${mark}${lines[0]}\r\n`;
   return lines.map((text, i) => `${code}${i === last ? ' ' : '-'}${mark}${text}\r\n`).join('');
+};
+
+const printed = new WeakMap<Reply, string>();
+
+/** A reply that is said again and again: how it looks on the wire is worked out once. */
+export const lasting = (reply: Reply): Reply => {
+  printed.set(reply, print(reply));
+  return reply;
+};
+
+for (const each of Object.values(REPLIES)) lasting(each);
+
+/** What is said is logged next. */
+let last: Reply | undefined;
+let lastPrinted = '';
+
+/** The octets of a reply on the wire, every line ended by CRLF. */
+export const printReply = (reply: Reply): string => {
+  if (reply !== last) {
+    lastPrinted = printed.get(reply) ?? print(reply);
+    last = reply;
+  }
+  return lastPrinted;
 };

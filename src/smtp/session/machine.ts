@@ -3,10 +3,11 @@
  * effects, so one transcript drives it with a recorder and with real sockets.
  */
 import type { Command } from '../command.js';
-import { banner, REPLIES, type Reply } from '../reply.js';
+import { REPLIES, type Reply } from '../reply.js';
 import { close, refuse, sayAndClose, unlink } from './actions.js';
 import { COMMANDS, outOfOrder } from './commands.js';
 import type { Effects, SessionEvent } from './events.js';
+import { bannerOf } from './greetings.js';
 import { onAuthLine, onAuthLineTooLong, onAuthStep } from './on/auth.js';
 import { finish, onDataEnd, onDataRefused, onDataReply, onEndReply } from './on/data.js';
 import { onSenderVerdict } from './on/mail.js';
@@ -73,7 +74,7 @@ const onOpen = (state: SessionState, { ahead, auth }: Event<'open'>, out: Effect
   if (ahead) return sayAndClose(state, out, REPLIES.pipelining, 'framing');
   state.phase = 'command';
   state.auth = auth;
-  out.reply(banner(state.settings.hostname));
+  out.reply(bannerOf(state));
 };
 
 /** Counts a command, and ends the session of a client that has had its share. */
