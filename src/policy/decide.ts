@@ -44,16 +44,16 @@ const matched = ({ verdict, window }: CompiledRule, { windows }: Facts): Verdict
   return fitting === undefined ? verdict : { ...verdict, window: fitting };
 };
 
-/** Is told of every rule that is judged, in order, up to and with the one that decides. */
-export type Visit = (rule: CompiledRule, truth: Truth) => void;
+/** Is told of every rule that is judged, in order, up to and with the one that decides; `into` is the looker-on's own. */
+export type Visit<T = undefined> = (rule: CompiledRule, truth: Truth, into: T) => void;
 
 /** The one place where rules are judged; `explain` looks on through `visit`. */
-export const judge = (policy: Policy, facts: Facts, visit?: Visit): Verdict => {
+export const judge = <T = undefined>(policy: Policy, facts: Facts, visit?: Visit<T>, into?: T): Verdict => {
   let shadows: ShadowVerdict[] | undefined;
   let verdict = NO_RULE;
   for (const rule of policy.rules) {
     const truth = truthOf(rule, facts);
-    visit?.(rule, truth);
+    visit?.(rule, truth, into as T);
     if (truth === 'no') continue;
     if (rule.shadow) {
       shadows ??= [];

@@ -68,7 +68,7 @@ export class DomainSet {
 
   /** True if some mailbox entry is at `domain`. */
   hasMailboxAt(domain: string): boolean {
-    return this.#mailboxDomains.has(domain);
+    return this.#mailboxDomains.size > 0 && this.#mailboxDomains.has(domain);
   }
 
   /** True if a literal entry is `ip`, in canonical text. */

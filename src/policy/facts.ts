@@ -39,15 +39,15 @@ export interface Facts {
   readonly clientName: Known<string | undefined>;
   readonly listener: string;
   /** TLS version in force, such as `TLSv1.3`; absent in clear text. */
-  readonly tls?: string;
+  readonly tls?: string | undefined;
   /** The name of the login by SMTP AUTH; absent: nobody logged in. */
-  readonly login?: string;
+  readonly login?: string | undefined;
   /** A client certificate: its SHA-256 fingerprint in lower-case hex, and its subject if the chain was verified. */
-  readonly certificate?: { readonly fingerprint: string; readonly subject: string | undefined };
+  readonly certificate?: { readonly fingerprint: string; readonly subject: string | undefined } | undefined;
   /** The open windows of the client's address; absent: nobody asked. */
-  readonly windows?: Known<readonly WindowFact[]>;
+  readonly windows?: Known<readonly WindowFact[]> | undefined;
   /** Absent: nobody asked. A list that does not answer has nobody on it, and a trusted client is on none. */
-  readonly listed?: Known<ListedFact>;
+  readonly listed?: Known<ListedFact> | undefined;
   /** HELO or EHLO argument, `''` before it. */
   readonly helo: string;
   /** Domain of MAIL FROM in A-label form and the whole address lower-cased; both '' for `<>`. */

@@ -100,11 +100,13 @@ const mailboxIn = (sets: readonly DomainSet[], address: string, domain: string):
 
 /** The null sender opens nothing: it is in no list, only the word `<>` (or `null`) names it. */
 export const fromCondition = (text: string, sets: readonly DomainSet[], nullSender: boolean): Condition => {
+  const withLiterals = sets.filter(({ counts }) => counts.literals > 0);
   const test = ({ from }: Facts): boolean => {
     if (from.address === '') return nullSender;
     if (inSome(sets, from.domain) || mailboxIn(sets, from.address, from.domain)) return true;
+    if (withLiterals.length === 0) return false;
     const ip = parseIp(from.domain.replace(/^\[(?:ipv6:)?(.*)\]$/i, '$1'));
-    return ip !== undefined && sets.some((set) => set.hasLiteral(ip.text));
+    return ip !== undefined && withLiterals.some((set) => set.hasLiteral(ip.text));
   };
   return known('from', text, test, ({ from }) => `<${from.address}>`);
 };

@@ -7,7 +7,7 @@
 import type { Note, Peer, Told } from '../base/events.js';
 import type { Ip } from '../base/ip.js';
 import type { CompiledRule, Policy } from '../policy/compile.js';
-import { judge as rule } from '../policy/decide.js';
+import { judge as rule, type Visit } from '../policy/decide.js';
 import { envelopeFacts } from '../policy/envelope.js';
 import type { Facts, Known, Verdict, WindowFact } from '../policy/facts.js';
 import type { ConditionKey } from '../policy/schema.js';
@@ -46,32 +46,42 @@ const NOT_STANDING = 'it is not known whether the login is suspended';
 const PERMIT: Judgement = { permit: true };
 
 /** A verdict, and what has to be fetched before it can be believed. */
-interface Finding {
+class Finding {
   readonly verdict: Verdict;
   /** The facts that are not known, and for which rules that were judged wait. */
-  readonly open: ReadonlySet<ConditionKey>;
+  open: Set<ConditionKey> | undefined;
+  /** The rule that was judged last. */
+  last: CompiledRule | undefined;
+
+  constructor(
+    policy: Policy,
+    readonly facts: Facts,
+  ) {
+    this.verdict = rule(policy, facts, look, this);
+  }
+
+  waitsFor(key: ConditionKey): boolean {
+    return this.open?.has(key) === true;
+  }
+
   /** It allows because of who logged in. */
-  readonly byLogin: boolean;
+  get byLogin(): boolean {
+    const { verdict, last } = this;
+    return (
+      verdict.kind === 'allow' &&
+      this.facts.login !== undefined &&
+      last?.name === verdict.rule &&
+      last?.conditions.some(({ key }) => key === 'login') === true
+    );
+  }
 }
 
-const NONE_OPEN: ReadonlySet<ConditionKey> = new Set();
-
-const find = (policy: Policy, facts: Facts): Finding => {
-  let open: Set<ConditionKey> | undefined;
-  let last: CompiledRule | undefined;
-  const verdict = rule(policy, facts, (each, truth) => {
-    if (truth === 'unknown') {
-      open ??= new Set();
-      for (const condition of each.conditions)
-        if (condition.holds(facts) === 'unknown') open.add(condition.key);
-    }
-    last = each;
-  });
-  const byLogin =
-    verdict.kind === 'allow' &&
-    last?.name === verdict.rule &&
-    last?.conditions.some(({ key }) => key === 'login') === true;
-  return { verdict, open: open ?? NONE_OPEN, byLogin };
+const look: Visit<Finding> = (each, truth, finding) => {
+  finding.last = each;
+  if (truth !== 'unknown') return;
+  finding.open ??= new Set();
+  for (const condition of each.conditions)
+    if (condition.holds(finding.facts) === 'unknown') finding.open.add(condition.key);
 };
 
 /** Facts about a recipient, in the form in which the policy compares them. */
@@ -80,19 +90,34 @@ export const factsOf = (
   clientName: Known<string | undefined>,
   from: Path,
   to: Path,
-): Facts => ({
-  client,
-  clientName,
-  listener: peer.listener,
-  ...(peer.tls === undefined ? {} : { tls: peer.tls }),
-  ...(peer.login === undefined ? {} : { login: peer.login }),
-  ...(peer.certificate === undefined ? {} : { certificate: peer.certificate }),
-  helo: (peer.helo ?? '').toLowerCase(),
-  ...envelopeFacts(from, to),
-});
+): Facts => {
+  const { listener, tls, login, certificate, helo } = peer;
+  const envelope = envelopeFacts(from, to);
+  return {
+    client,
+    clientName,
+    listener,
+    tls,
+    login,
+    certificate,
+    windows: undefined,
+    listed: undefined,
+    helo: helo === undefined ? '' : helo.toLowerCase(),
+    from: envelope.from,
+    to: envelope.to,
+  };
+};
 
 const usable = ({ used, budget }: WindowFact): boolean => budget === 0 || used < budget;
 const proof = ({ login, source }: WindowFact): { login: string; source: string } => ({ login, source });
+
+const toldOfVerdict = ({ kind, rule, reason }: Verdict, { windows, login }: Facts, peer: Peer): Told => {
+  const told: Told = { verdict: kind, rule, reason };
+  const suspended = login === undefined && peer.login !== undefined;
+  if (windows?.known !== true) return suspended ? { ...told, suspended } : told;
+  const open = windows.value.filter(usable).map(proof);
+  return suspended ? { ...told, windows: open, suspended } : { ...told, windows: open };
+};
 
 /** The verdict in words for the client. */
 export const judgementOf = (verdict: Verdict, to: Path, loginOffered = false): Judgement => {
@@ -160,9 +185,9 @@ export class Judge {
       asker.peer.named = true;
     }
     const facts = factsOf(asker, name, question.from, question.to);
-    const { verdict, open, byLogin } = find(law.policy, facts);
-    if (!byLogin && !open.has('window') && !open.has('listed'))
-      return this.#screen(asker, law, question, facts, verdict);
+    const found = new Finding(law.policy, facts);
+    if (!found.byLogin && !found.waitsFor('window') && !found.waitsFor('listed'))
+      return this.#screen(asker, law, question, facts, found.verdict);
     return this.#settle(asker, law.policy, facts).then(({ verdict: settled, facts: seen }) =>
       this.#screen(asker, law, question, seen, settled),
     );
@@ -171,15 +196,15 @@ export class Judge {
   /** The verdict, and the facts that it rests on: all that it needs, and without a login that is suspended. */
   async #settle(asker: Asker, policy: Policy, given: Facts): Promise<{ verdict: Verdict; facts: Facts }> {
     let facts = given;
-    let found = find(policy, facts);
+    let found = new Finding(policy, facts);
     for (;;) {
       const { client } = facts;
-      if (found.open.has('window') && facts.windows === undefined)
+      if (found.waitsFor('window') && facts.windows === undefined)
         facts = { ...facts, windows: await this.#strangers.windows(client) };
-      else if (found.open.has('listed') && facts.listed === undefined)
+      else if (found.waitsFor('listed') && facts.listed === undefined)
         facts = { ...facts, listed: { known: true, value: await this.#strangers.listed(asker, client) } };
       else break;
-      found = find(policy, facts);
+      found = new Finding(policy, facts);
     }
     const { verdict, byLogin } = found;
     const { login, ...anonymous } = facts;
@@ -231,7 +256,7 @@ export class Judge {
     reply?: Reply,
   ): Judgement | Promise<Judgement> {
     const { peer } = asker;
-    delete peer.window;
+    if (peer.window !== undefined) delete peer.window;
     const { window, limit, kind } = verdict;
     if (kind === 'allow' && window !== undefined)
       peer.window = { login: window.login, source: window.source };
@@ -247,8 +272,9 @@ export class Judge {
   }
 
   #withinQuotas({ peer, client }: Asker, facts: Facts, from: Path, to: Path): Judgement | Promise<Judgement> {
+    if (this.#quotas === undefined || this.#quotas.none) return PERMIT;
     const actor = { peer, client, from: facts.from.address };
-    const over = this.#quotas?.countRecipient(actor, () => this.#countedOf(from));
+    const over = this.#quotas.countRecipient(actor, () => this.#countedOf(from));
     if (over === undefined) return PERMIT;
     return over.then((quota) => {
       if (quota === undefined) return PERMIT;
@@ -269,18 +295,26 @@ export class Judge {
     verdict: Verdict,
     { from, to }: Pick<Question, 'from' | 'to'>,
   ): void {
-    const said = { peer, from: pathText(from), to: pathText(to) };
+    const said = { from: pathText(from), to: pathText(to) };
     const { kind, rule, reason, shadows } = verdict;
-    for (const shadow of shadows) this.#note({ type: 'shadow', ...said, ...shadow, verdict: kind });
-    const { windows, login } = facts;
-    const told: Told = {
-      ...{ verdict: kind, rule, reason },
-      ...(windows?.known === true ? { windows: windows.value.filter(usable).map(proof) } : {}),
-      ...(login === undefined && peer.login !== undefined ? { suspended: true } : {}),
-    };
+    for (const shadow of shadows) this.#note({ type: 'shadow', peer, ...said, ...shadow, verdict: kind });
+    const told = toldOfVerdict(verdict, facts, peer);
     toldOf.set(to, told);
     peer.judged = verdict;
-    this.#note({ type: 'decision', ...said, ...told, enforced: !law.observe });
+    const enforced = !law.observe;
+    // Nearly always that is all there is to tell.
+    if (told.windows === undefined && told.suspended === undefined)
+      this.#note({
+        type: 'decision',
+        peer,
+        from: said.from,
+        to: said.to,
+        verdict: kind,
+        rule,
+        reason,
+        enforced,
+      });
+    else this.#note({ type: 'decision', peer, ...said, ...told, enforced });
   }
 
   async #spend(asker: Asker, verdict: Verdict, facts: Facts, from: Path, to: Path): Promise<Judgement> {

@@ -128,6 +128,11 @@ export class Quotas {
     this.#now = now;
   }
 
+  /** There are none: nothing need be asked. */
+  get none(): boolean {
+    return this.#quotas.length === 0;
+  }
+
   *#of(actor: Actor): Generator<readonly [Quota, string]> {
     for (const quota of this.#quotas) {
       if (quota.listeners?.has(actor.peer.listener) === false) continue;
