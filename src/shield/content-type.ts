@@ -13,6 +13,7 @@ export interface ContentType {
 
 /** Cuts at semicolons outside quotes; comments are dropped. */
 const pieces = (value: string): string[] => {
+  if (!/["(\\]/.test(value)) return value.split(';');
   const out: string[] = [];
   let piece = '';
   let quoted = false;
@@ -41,17 +42,19 @@ const unquote = (text: string): string =>
   text.startsWith('"') ? text.slice(1, text.endsWith('"') ? -1 : undefined).replace(/\\(.)/g, '$1') : text;
 
 export const parseContentType = (value: string): ContentType => {
-  const [first = '', ...rest] = pieces(value);
-  const params = rest.flatMap((piece) => {
-    const text = piece.trim();
-    if (text === '') return [];
+  const all = pieces(value);
+  const params: { name: string; value: string }[] = [];
+  for (let i = 1; i < all.length; i += 1) {
+    const text = (all[i] as string).trim();
+    if (text === '') continue;
     const equals = text.indexOf('=');
-    if (equals < 0) return [{ name: text.toLowerCase(), value: '' }];
-    return [
-      { name: text.slice(0, equals).trim().toLowerCase(), value: unquote(text.slice(equals + 1).trim()) },
-    ];
-  });
-  return { type: first.replace(/\s+/g, '').toLowerCase(), params };
+    if (equals < 0) params.push({ name: text.toLowerCase(), value: '' });
+    else {
+      const name = text.slice(0, equals).trim().toLowerCase();
+      params.push({ name, value: unquote(text.slice(equals + 1).trim()) });
+    }
+  }
+  return { type: (all[0] as string).replace(/\s+/g, '').toLowerCase(), params };
 };
 
 /** All boundaries, whole ones and those in pieces (RFC 2231 3). */
@@ -69,6 +72,7 @@ export const checkContentType = ({ params }: ContentType, { lenient }: ShieldRul
   const most = lenient.has('many-parameters') ? 50 : LIMITS.parameters;
   if (params.length > most) found('mime-parameters', `${params.length} parameters`);
   for (const { name, value } of params) {
+    if (value.length <= LIMITS.parameter && name.length <= LIMITS.parameter) continue;
     const long = LONG.test(name) || lenient.has('long-parameters');
     // A boundary has a limit of its own.
     if (/^boundary(?:\*|$)/.test(name)) continue;

@@ -7,7 +7,7 @@
 import { ADDRESS_FIELDS, checkAddressField } from './address-field.js';
 import { Boundaries } from './boundaries.js';
 import { boundariesOf, checkBoundary, checkContentType, parseContentType } from './content-type.js';
-import { FieldReader } from './field-reader.js';
+import { FieldNames, FieldReader } from './field-reader.js';
 import { LIMITS, type PatchId } from './patches.js';
 import type { Finding, ShieldRules } from './rules.js';
 
@@ -22,6 +22,7 @@ export interface LoopLimits {
 
 const LF = 0x0a;
 const CR = 0x0d;
+const DASH = 0x2d;
 /** Of a line that is longer no more is looked at. */
 const MOST_OF_A_LINE = 131_072;
 /** Where nesting is not refused, no more levels than this are followed, nor more boundaries in one. */
@@ -29,12 +30,21 @@ const MOST_LEVELS = 64;
 const MOST_BOUNDARIES = 4;
 
 const OF_PARTS: ReadonlySet<string> = new Set(['content-type', 'content-transfer-encoding']);
-const OF_MESSAGES: ReadonlySet<string> = new Set([
-  ...OF_PARTS,
-  ...ADDRESS_FIELDS.keys(),
-  'received',
-  'dkim-signature',
-]);
+const OF_MESSAGES: ReadonlySet<string> = new Set([...OF_PARTS, ...ADDRESS_FIELDS.keys(), 'dkim-signature']);
+const KNOWN = new FieldNames([...OF_MESSAGES, 'received']);
+
+const MESSAGES: ReadonlySet<string> = new Set(['message/rfc822', 'message/global']);
+const TNEFS: ReadonlySet<string> = new Set(['application/ms-tnef', 'application/vnd.ms-tnef']);
+
+const holds = (view: Buffer, from: number, to: number, what: Buffer): boolean => {
+  const { length } = what;
+  for (let at = from; at <= to - length; at += 1) {
+    let i = 0;
+    while (i < length && view[at + i] === what[i]) i += 1;
+    if (i === length) return true;
+  }
+  return false;
+};
 
 /** What the Content-Type fields of a section make of what follows it. */
 interface Section {
@@ -44,8 +54,12 @@ interface Section {
   message: boolean;
 }
 
+const withoutCr = (view: Buffer, from: number, to: number): number =>
+  to > from && view[to - 1] === CR ? to - 1 : to;
+
 export class Shield {
   readonly #loops: LoopLimits;
+  readonly #mark: Buffer;
   readonly #onShadow: (finding: Finding) => void;
   readonly #reader: FieldReader;
   readonly #boundaries = new Boundaries();
@@ -62,13 +76,16 @@ export class Shield {
   #section: Section = { boundaries: [], typed: false, digest: false, message: false };
   #received = 0;
   #marked = 0;
+  /** The Received field at hand has the mark. It has no white space, so no fold can part it. */
+  #hasMark = false;
   #parts = 0;
 
   /** `onShadow`: hears what a patch in shadow mode would have refused, once for each patch and message. */
   constructor(loops: LoopLimits, onShadow: (finding: Finding) => void) {
     this.#loops = loops;
+    this.#mark = Buffer.from(loops.mark, 'latin1');
     this.#onShadow = onShadow;
-    this.#reader = new FieldReader({
+    this.#reader = new FieldReader(KNOWN, {
       field: (name, value) => this.#onField(name, value),
       wanted: (name) => (this.#top ? OF_MESSAGES : OF_PARTS).has(name),
     });
@@ -83,6 +100,7 @@ export class Shield {
     this.#boundaries.reset();
     this.#top = this.#holding = true;
     this.#received = this.#marked = this.#parts = 0;
+    this.#hasMark = false;
     this.#beginSection();
   }
 
@@ -116,20 +134,22 @@ export class Shield {
   }
 
   #feedLine(view: Buffer, at: number): number {
-    const lf = view.indexOf(LF, at);
-    const to = lf < 0 ? view.length : lf;
-    const end = lf > at && view[lf - 1] === CR ? lf - 1 : to;
-    if (this.#lineLength < MOST_OF_A_LINE) this.#line += view.toString('latin1', at, end);
+    let to = at;
+    while (to < view.length && view[to] !== LF) to += 1;
+    const whole = to < view.length;
+    const straddles = this.#lineLength > 0;
+    if ((straddles || !whole) && this.#lineLength < MOST_OF_A_LINE)
+      this.#line += view.toString('latin1', at, to);
     this.#lineLength += to - at;
     this.#checkSize();
-    if (lf >= 0) {
-      // The CR may have come with the chunk before.
-      const line = this.#line.endsWith('\r') ? this.#line.slice(0, -1) : this.#line;
+    if (!whole) return view.length;
+    this.#lineLength = 0;
+    if (straddles) {
+      const line = Buffer.from(this.#line, 'latin1');
       this.#line = '';
-      this.#lineLength = 0;
-      this.#onLine(line);
-    }
-    return lf < 0 ? view.length : lf + 1;
+      this.#onLine(line, 0, withoutCr(line, 0, line.length));
+    } else this.#onLine(view, at, withoutCr(view, at, to));
+    return to + 1;
   }
 
   /** Whole lines are counted: what a line is, is known only at its end. One that is longer than all is too long anyway. */
@@ -140,15 +160,17 @@ export class Shield {
     this.#found('header-size', `more than ${most} octets`);
   }
 
-  #onLine(line: string): void {
-    if (line.startsWith('--') && this.#onDashes(line)) return;
+  #onLine(view: Buffer, from: number, to: number): void {
+    const dashes = to - from >= 2 && view[from] === DASH && view[from + 1] === DASH;
+    if (dashes && this.#onDashes(view.toString('latin1', from, to))) return;
     const reader = this.#reader;
-    const ends = !reader.line(line);
+    const ends = !reader.line(view, from, to);
     this.#checkSize();
     if (ends) return this.#endSection();
+    if (this.#top && reader.name === 'received' && holds(view, from, to, this.#mark)) this.#hasMark = true;
     if (reader.count === LIMITS.fields + 1) this.#found('header-count', `more than ${LIMITS.fields} fields`);
-    if (reader.name.length > LIMITS.name)
-      this.#found('header-name', `a field name of ${reader.name.length} octets`);
+    if (reader.nameLength > LIMITS.name)
+      this.#found('header-name', `a field name of ${reader.nameLength} octets`);
     if (reader.length > LIMITS.field && ADDRESS_FIELDS.get(reader.name) !== 'list')
       this.#found('header-field', `a field of more than ${LIMITS.field} octets`);
   }
@@ -174,7 +196,8 @@ export class Shield {
     const rules = this.#rules as ShieldRules;
     if (name === 'received') {
       this.#received += 1;
-      if (value.includes(this.#loops.mark)) this.#marked += 1;
+      if (this.#hasMark) this.#marked += 1;
+      this.#hasMark = false;
       const { maxReceived, maxMarked } = this.#loops;
       if (this.#received >= maxReceived || this.#marked >= maxMarked) this.#finding ??= 'loop';
     } else if (name === 'dkim-signature') this.#onDkim(value);
@@ -200,8 +223,8 @@ export class Shield {
     const section = this.#section;
     section.typed = true;
     section.digest ||= type.type === 'multipart/digest';
-    section.message ||= /^message\/(?:rfc822|global)$/.test(type.type);
-    if (/^application\/(?:vnd\.)?ms-tnef$/.test(type.type)) this.#found('tnef', 'an application/ms-tnef');
+    section.message ||= MESSAGES.has(type.type);
+    if (TNEFS.has(type.type)) this.#found('tnef', 'an application/ms-tnef');
     if (!type.type.includes('multipart')) return;
     for (const boundary of boundariesOf(type)) {
       checkBoundary(boundary, rules, this.#found);

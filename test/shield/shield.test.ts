@@ -142,6 +142,7 @@ t.test('mail loops', async (t) => {
   is(hop.repeat(4), 'loop', 'and without a body');
   is(`${hop.repeat(3)}\r\n${hop.repeat(9)}`, undefined, 'the body does not count');
   is(`${own.repeat(2)}Subject: (sekisho-id=me)\r\n\r\n`, undefined, 'twice through here, and a subject');
+  is(`${own.repeat(2)}${hop}Subject: x\r\n\r\n`, undefined, 'twice through here, and through another');
   is(`${own.repeat(3)}\r\n`, 'loop', 'three times through here');
   is(`${own.repeat(3).replaceAll('=me', '=you')}\r\n`, undefined, 'three times through another one');
   is(`plain text\r\n${hop.repeat(9)}`, undefined, 'a line that is no field ends the header');
