@@ -61,10 +61,20 @@ const update = (): void => {
   updated = true;
 };
 
+/** What a program has use for and its package does not insist on; whether it is there must not hang on other tests. */
+const ALONG: Readonly<Record<string, readonly string[]>> = {
+  swaks: [
+    '/usr/share/doc/libnet-ssleay-perl=libnet-ssleay-perl',
+    '/usr/share/perl5/Authen/SASL.pm=libauthen-sasl-perl',
+    '/usr/share/perl5/Net/DNS.pm=libnet-dns-perl',
+  ],
+};
+
 /** Installs packages whose commands (or files, named by absolute paths) are missing: `command` or `command=package`. */
 export const install = (commands: readonly string[]): Promise<void> =>
   locked(() => {
     const missing = commands
+      .flatMap((each) => [each, ...(ALONG[each] ?? [])])
       .map((each) => each.split('=') as [string, string?])
       .filter(([command]) => (command.startsWith('/') ? !existsSync(command) : !found(command)))
       .map(([command, name]) => name ?? command);

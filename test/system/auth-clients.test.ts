@@ -145,7 +145,6 @@ let muttCertificate = '';
 const reason = noPackages() ?? false;
 t.test('every client, every mechanism, every port', { skip: reason }, async (t) => {
   await install(['swaks', 'msmtp', 'curl', 'mutt', 'python3']);
-  await install(['/usr/share/perl5/Authen/SASL.pm=libauthen-sasl-perl']);
   const mta = await startLegacyMta({ ehlo: ['8BITMIME'] });
   t.teardown(() => mta.close());
   const dir = folder(t, {
