@@ -191,6 +191,8 @@ interface Fault {
   readonly config?: string;
   /** Of the MTA; the default is longer than any test. */
   readonly deadline?: string;
+  /** For a connection to it; the default is longer than it takes on the slowest machine. */
+  readonly wait?: string;
   readonly to?: string;
   strike(): Promise<unknown> | unknown;
   /** Undefined: the process ends. */
@@ -221,9 +223,12 @@ const UPSTREAM_DEADLINES = [
   ...['upstream_data', 'upstream_data_block', 'upstream_data_end'],
 ];
 
-const configOf = (upstream: Upstream, { config = '', deadline = '60s' }: Fault): string => `listen:
+const configOf = (
+  upstream: Upstream,
+  { config = '', deadline = '60s', wait = '25s' }: Fault,
+): string => `listen:
   - { name: mx, host: 127.0.0.1, port: 0${config.startsWith('spool') ? ', data: spool' : ''} }
-upstream: { host: 127.0.0.1, port: ${upstream.port}, max_idle: 1s, max_messages: 1, wait_timeout: 5s }
+upstream: { host: 127.0.0.1, port: ${upstream.port}, max_idle: 1s, max_messages: 1, wait_timeout: ${wait} }
 policy: policy.yaml
 hostname: mx.local.example
 strangers: { exempt: [127.0.1.0/24] }
@@ -264,6 +269,7 @@ const FAULTS: Readonly<Record<string, (site: Site) => Promise<Fault | string>>> 
   }),
   'upstream hung': async ({ upstream }) => ({
     deadline: '4s',
+    wait: '5s',
     strike: () => (upstream.mode = 'hung'),
     mend: () => (upstream.mode = 'well'),
   }),
@@ -326,6 +332,7 @@ const FAULTS: Readonly<Record<string, (site: Site) => Promise<Fault | string>>> 
       execFileSync('prlimit', ['--pid', `${site.process.child.pid}`, `--nofile=${most}`]);
     };
     return {
+      wait: '5s',
       orderly: true,
       strike: async () => {
         const most = descriptors(site) + 10;

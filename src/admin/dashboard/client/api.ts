@@ -84,11 +84,12 @@ const KINDS: Readonly<Record<number, Failure['kind']>> = {
   503: 'busy',
 };
 
-/** Throws an ApiError for whatever is no success. */
-export const check = async (response: Response): Promise<Response> => {
+/** Throws an ApiError for whatever is no success. `shown`: the token that went with the question. */
+const check = async (response: Response, shown: string | undefined): Promise<Response> => {
   if (response.ok) return response;
   const { detail, title, errors = [] } = await problemOf(response);
-  if (response.status === 401) onTokenNeeded(token !== undefined);
+  // What is said late of another token than the present one is no news.
+  if (response.status === 401 && shown === token) onTokenNeeded(shown !== undefined);
   throw new ApiError({
     kind: KINDS[response.status] ?? 'refused',
     text: detail ?? title ?? `the answer was ${response.status}`,
@@ -100,6 +101,7 @@ export const check = async (response: Response): Promise<Response> => {
 export const request = async (path: string, init: RequestInit = {}): Promise<Response> => {
   const more = init.body === undefined ? {} : { 'content-type': 'application/json' };
   const given = init.headers as Record<string, string> | undefined;
+  const shown = token;
   let response: Response;
   try {
     response = await fetch(`api/v1/${path}`, { ...init, headers: headers({ ...more, ...given }) });
@@ -107,7 +109,7 @@ export const request = async (path: string, init: RequestInit = {}): Promise<Res
     if (error instanceof DOMException && error.name === 'AbortError') throw error;
     throw new ApiError({ kind: 'lost', text: 'Sekisho does not answer', faults: [] });
   }
-  return check(response);
+  return check(response, shown);
 };
 
 /** The shape is the server's word: it is the same program. */
