@@ -1,6 +1,7 @@
 /** The store in a file: the contract, and what processes that share it see of one another. */
 import { execFileSync, fork, spawn } from 'node:child_process';
 import { randomFillSync, randomInt } from 'node:crypto';
+import { once } from 'node:events';
 import {
   existsSync,
   readdirSync,
@@ -16,6 +17,8 @@ import type { SekishoEvent } from '../../src/base/events.js';
 import { StoreError } from '../../src/windows/store.js';
 import { LmdbStore } from '../../src/windows/stores/lmdb.js';
 import { compactFile } from '../../src/windows/stores/lmdb-compact.js';
+import { LmdbEnv } from '../../src/windows/stores/lmdb-env.js';
+import { LmdbCounts } from '../../src/windows/stores/lmdb-marks.js';
 import { aWindow, stateStoreContract } from '../contract/state-store.js';
 import { folder } from '../support/process.js';
 import { eventually } from '../support/sekisho.js';
@@ -90,7 +93,24 @@ const useAll = async (dir: string): Promise<string> => {
   return warnings.length > 0 ? 'set aside' : failed.length > 0 ? 'unknown' : 'sound';
 };
 
-if (process.env.SEKISHO_TEST_FILLS !== undefined) {
+/** Counts to 500, 25 at once, and says what each was told. */
+const countOn = async (store: LmdbStore): Promise<number[]> => {
+  const told: number[] = [];
+  for (let i = 0; i < 20; i += 1) {
+    const counts = await Promise.all(Array.from({ length: 25 }, () => store.count('shared', 1, 600_000)));
+    told.push(...counts.map(({ used }) => used));
+  }
+  return told;
+};
+
+if (process.env.SEKISHO_TEST_COUNTS !== undefined) {
+  // One more: counts along with the first, once both are ready.
+  const store = LmdbStore.open(process.env.SEKISHO_TEST_COUNTS, () => undefined);
+  process.send?.('ready');
+  await once(process, 'message');
+  process.send?.({ told: store.ok ? await countOn(store.value) : store.error });
+  process.exit(0);
+} else if (process.env.SEKISHO_TEST_FILLS !== undefined) {
   // The other process: opens windows until it is killed, and tells of each one that was acknowledged.
   const store = LmdbStore.open(process.env.SEKISHO_TEST_FILLS, () => undefined);
   const now = Date.now();
@@ -161,6 +181,48 @@ if (process.env.SEKISHO_TEST_FILLS !== undefined) {
       t.strictSame(lost, [], 'none is lost');
     }
     t.equal(await store.open(aWindow(Date.now()), 3, Date.now()), 'opened', 'the dead hold no lock');
+  });
+
+  t.test('two processes that change one entry at once miss nothing of each other', async (t) => {
+    const dir = folder(t);
+    const store = openStore(t, dir);
+    const child = fork(import.meta.filename ?? '', { env: { ...process.env, SEKISHO_TEST_COUNTS: dir } });
+    t.teardown(() => child.kill('SIGKILL'));
+    let others: number[] | undefined;
+    const ready = new Promise((resolve) => {
+      // The test runner sends messages of its own.
+      child.on('message', (said: 'ready' | { told?: number[] }) => {
+        if (said === 'ready') resolve(said);
+        else others ??= said.told;
+      });
+    });
+    await ready;
+    child.send('go');
+    const ours = await countOn(store);
+    await eventually('the other has counted', () => others !== undefined, 120_000);
+    const all = [...ours, ...(others ?? [])].sort((a, b) => a - b);
+    t.strictSame(
+      all,
+      Array.from({ length: 1_000 }, (_, i) => i + 1),
+      'each is told another number',
+    );
+  });
+
+  t.test('changes of one entry that come together are written together', async (t) => {
+    const env = LmdbEnv.open(folder(t), () => undefined);
+    if (!env.ok) throw new Error(env.error);
+    t.teardown(() => env.value.close());
+    const written = (): number => (env.value.root.getStats() as { lastTxnId: number }).lastTxnId;
+    const counts = new LmdbCounts(env.value);
+    await counts.count('a', 1, 600_000);
+    const before = written();
+    const told = await Promise.all(Array.from({ length: 200 }, () => counts.count('a', 1, 600_000)));
+    t.strictSame(
+      told.map(({ used }) => used),
+      Array.from({ length: 200 }, (_, i) => i + 2),
+      'in the order in which they came',
+    );
+    t.ok(written() - before < 10, `${written() - before} commits for 200`);
   });
 
   t.test('a file that is damaged or not ours is put aside, and service goes on', async (t) => {

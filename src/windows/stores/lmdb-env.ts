@@ -6,7 +6,7 @@ import type { Database, RootDatabase } from 'lmdb';
 import type { Note } from '../../base/events.js';
 import { err, ok, type Result } from '../../base/result.js';
 import { StoreError, type StoreOperation } from '../store.js';
-import { changeEntry, type Decision, guardCommits } from './lmdb-change.js';
+import { type Decision, EntryChanges, guardCommits } from './lmdb-change.js';
 import { soundFile } from './lmdb-file.js';
 
 export const LMDB_FILE = 'state.mdb';
@@ -43,6 +43,13 @@ const openRoot = (file: string): Result<RootDatabase, string> => {
     return err(messageOf(error));
   }
 };
+
+/** Changes an entry as is decided by what it holds. Rejects with StoreError. */
+export type Change<V, K> = <T>(
+  operation: StoreOperation,
+  key: K,
+  decide: (held: V | undefined) => Decision<V, T>,
+) => Promise<T>;
 
 export class LmdbEnv {
   readonly folder: string;
@@ -102,19 +109,19 @@ export class LmdbEnv {
     }
   }
 
-  /** Changes one entry; what this resolves with is on the disk. One that is not `sound` is as good as none. */
-  async change<V, K extends string | [string, string], T>(
-    operation: StoreOperation,
+  /** How entries of a database are changed; what a change resolves with is on the disk. */
+  changes<V, K extends string | [string, string]>(
     database: Database<V, K>,
-    key: K,
     sound: (value: unknown) => boolean,
-    decide: (held: V | undefined) => Decision<V, T>,
-  ): Promise<T> {
-    try {
-      return await changeEntry(this.root, database, key, sound, decide);
-    } catch (error) {
-      throw new StoreError(operation, messageOf(error));
-    }
+  ): Change<V, K> {
+    const changes = new EntryChanges(this.root, database, sound);
+    return async (operation, key, decide) => {
+      try {
+        return await changes.change(key, decide);
+      } catch (error) {
+        throw new StoreError(operation, messageOf(error));
+      }
+    };
   }
 
   async close(): Promise<void> {

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import type { Database } from 'lmdb';
 import { type Count, type Mark, type MarkKind, StoreError } from '../store.js';
 import { quietly } from './lmdb-change.js';
-import type { LmdbEnv } from './lmdb-env.js';
+import type { Change, LmdbEnv } from './lmdb-env.js';
 
 /** LMDB takes keys of 1,978 octets. */
 const KEY_OCTETS = 1_000;
@@ -49,40 +49,31 @@ const sweep = <K extends string | [string, string]>(
 export class LmdbMarks {
   readonly #env: LmdbEnv;
   readonly #marks: Database<StoredMark, [string, string]>;
+  readonly #change: Change<StoredMark, [string, string]>;
   #hand: [string, string] | undefined;
 
   constructor(env: LmdbEnv) {
     this.#env = env;
     this.#marks = env.root.openDB({ name: 'marks', useVersions: true });
+    this.#change = env.changes(this.#marks, isMark);
   }
 
   async mark(kind: MarkKind, { key, value, until }: Mark, now: number): Promise<void> {
     if (Buffer.byteLength(key) > KEY_OCTETS) throw new StoreError('mark', 'a key of more than 1,000 octets');
-    await this.#env.change<StoredMark, [string, string], void>(
-      'mark',
-      this.#marks,
-      [kind, key],
-      isMark,
-      () => ({
-        value: { value, until },
-        result: undefined,
-      }),
-    );
+    await this.#change<void>('mark', [kind, key], () => ({
+      value: { value, until },
+      result: undefined,
+    }));
     this.#hand = sweep(this.#marks, this.#hand, now);
   }
 
   async markOnce(kind: MarkKind, { key, value, until }: Mark, now: number): Promise<Mark | undefined> {
     if (Buffer.byteLength(key) > KEY_OCTETS) throw new StoreError('mark', 'a key of more than 1,000 octets');
     type Held = StoredMark | undefined;
-    const held = await this.#env.change<StoredMark, [string, string], Held>(
-      'mark',
-      this.#marks,
-      [kind, key],
-      isMark,
-      (mark) =>
-        mark !== undefined && mark.until > now
-          ? { keep: true, result: mark }
-          : { value: { value, until }, result: undefined },
+    const held = await this.#change<Held>('mark', [kind, key], (mark) =>
+      mark !== undefined && mark.until > now
+        ? { keep: true, result: mark }
+        : { value: { value, until }, result: undefined },
     );
     if (held !== undefined) return { key, ...held };
     this.#hand = sweep(this.#marks, this.#hand, now);
@@ -97,13 +88,8 @@ export class LmdbMarks {
 
   unmark(kind: MarkKind, key: string, now: number): Promise<boolean> {
     if (Buffer.byteLength(key) > KEY_OCTETS) return Promise.resolve(false);
-    return this.#env.change<StoredMark, [string, string], boolean>(
-      'mark',
-      this.#marks,
-      [kind, key],
-      isMark,
-      (mark) =>
-        mark === undefined ? { keep: true, result: false } : { value: undefined, result: mark.until > now },
+    return this.#change<boolean>('mark', [kind, key], (mark) =>
+      mark === undefined ? { keep: true, result: false } : { value: undefined, result: mark.until > now },
     );
   }
 
@@ -122,11 +108,13 @@ export class LmdbMarks {
 export class LmdbCounts {
   readonly #env: LmdbEnv;
   readonly #counts: Database<Counted, string>;
+  readonly #change: Change<Counted, string>;
   #hand: string | undefined;
 
   constructor(env: LmdbEnv) {
     this.#env = env;
     this.#counts = env.root.openDB({ name: 'counts', useVersions: true });
+    this.#change = env.changes(this.#counts, isCounted);
   }
 
   async count(key: string, amount: number, period: number): Promise<Count> {
@@ -143,23 +131,17 @@ export class LmdbCounts {
           until: now,
         },
       );
-    const counted = await this.#env.change<Counted, string, Counted>(
-      'count',
-      this.#counts,
-      short,
-      isCounted,
-      (held) => {
-        const { used, until } = valid(held) ?? { used: 0, until: now + period };
-        const value = { used: used + amount, until };
-        return { value, result: value };
-      },
-    );
+    const counted = await this.#change<Counted>('count', short, (held) => {
+      const { used, until } = valid(held) ?? { used: 0, until: now + period };
+      const value = { used: used + amount, until };
+      return { value, result: value };
+    });
     this.#hand = sweep(this.#counts, this.#hand, now);
     return told(counted);
   }
 
   async uncount(key: string): Promise<void> {
-    await this.#env.change<Counted, string, void>('count', this.#counts, countKey(key), isCounted, (held) =>
+    await this.#change<void>('count', countKey(key), (held) =>
       held === undefined ? { keep: true, result: undefined } : { value: undefined, result: undefined },
     );
   }

@@ -3,7 +3,7 @@ import type { Database } from 'lmdb';
 import type { StoreOperation } from '../store.js';
 import { isOpen, isWindow, type Opening, openIn, openOnes, spendIn, type Window } from '../window.js';
 import { type Decision, quietly } from './lmdb-change.js';
-import type { LmdbEnv } from './lmdb-env.js';
+import type { Change, LmdbEnv } from './lmdb-env.js';
 
 /** Every so many writes some entries are looked at for what has expired, and at each question for the size. */
 const SWEEP_EVERY = 64;
@@ -23,12 +23,14 @@ export class LmdbWindows {
   readonly #windows: Database<readonly Window[], string>;
   /** By login and key: whose windows are where; its size is the number of windows. */
   readonly #logins: Database<true, [string, string]>;
+  readonly #change: Change<readonly Window[], string>;
   #hand: string | undefined;
   #writes = 0;
 
   constructor(env: LmdbEnv) {
     this.#env = env;
     this.#windows = env.root.openDB({ name: 'windows', useVersions: true });
+    this.#change = env.changes(this.#windows, isSound);
     this.#logins = env.root.openDB({ name: 'logins' });
   }
 
@@ -50,16 +52,10 @@ export class LmdbWindows {
 
   async open(window: Window, most: number, now: number): Promise<Opening> {
     const { key } = window;
-    const opening = await this.#env.change<readonly Window[], string, Opening>(
-      'open',
-      this.#windows,
-      key,
-      isSound,
-      (held = []) => {
-        const { result, windows } = openIn(held, window, most, now);
-        return result === 'full' ? { keep: true, result } : this.#put(key, held, windows, result);
-      },
-    );
+    const opening = await this.#change<Opening>('open', key, (held = []) => {
+      const { result, windows } = openIn(held, window, most, now);
+      return result === 'full' ? { keep: true, result } : this.#put(key, held, windows, result);
+    });
     // What is wrong with the others is no reason to take this one for not opened.
     if (++this.#writes % SWEEP_EVERY === 0) await this.#sweep(SWEEP_ON_WRITE, now).catch(() => undefined);
     return opening;
@@ -71,16 +67,10 @@ export class LmdbWindows {
   }
 
   spend(key: string, login: string, amount: number, now: number): Promise<boolean> {
-    return this.#env.change<readonly Window[], string, boolean>(
-      'spend',
-      this.#windows,
-      key,
-      isSound,
-      (held = []) => {
-        const value = spendIn(held, login, amount, now);
-        return value === undefined ? { keep: true, result: false } : { value, result: true };
-      },
-    );
+    return this.#change<boolean>('spend', key, (held = []) => {
+      const value = spendIn(held, login, amount, now);
+      return value === undefined ? { keep: true, result: false } : { value, result: true };
+    });
   }
 
   async close(
@@ -107,17 +97,11 @@ export class LmdbWindows {
     stays: (window: Window) => boolean,
     now: number,
   ): Promise<number> {
-    return this.#env.change<readonly Window[], string, number>(
-      operation,
-      this.#windows,
-      key,
-      isSound,
-      (held = []) => {
-        const left = held.filter(stays);
-        const closed = held.filter((window) => isOpen(window, now) && !stays(window)).length;
-        return left.length === held.length ? { keep: true, result: 0 } : this.#put(key, held, left, closed);
-      },
-    );
+    return this.#change<number>(operation, key, (held = []) => {
+      const left = held.filter(stays);
+      const closed = held.filter((window) => isOpen(window, now) && !stays(window)).length;
+      return left.length === held.length ? { keep: true, result: 0 } : this.#put(key, held, left, closed);
+    });
   }
 
   async list(limit: number, now: number): Promise<readonly Window[]> {
