@@ -38,9 +38,21 @@ export const mailDate = (time: number): string => {
 /** How the instance's mark stands in its lines; the loop guard looks for it. */
 export const receivedMark = (token: string): string => `(sekisho-id=${token})`;
 
+const UNSAFE = /[^A-Za-z0-9._:[\]=/+-]/g;
+
+/** By octet, what is not UNSAFE: nearly every text is as it should be, and there are seven in a line. */
+const SAFE = Uint8Array.from({ length: 128 }, (_, octet) =>
+  String.fromCharCode(octet).search(UNSAFE) < 0 ? 1 : 0,
+);
+
 /** Whatever happens upstream of here, no text of another's can break the line. */
-const safe = (text: string): string =>
-  text.replace(/[^A-Za-z0-9._:[\]=/+-]/g, '?').slice(0, 255) || 'unknown';
+const safe = (text: string): string => {
+  const { length } = text;
+  let at = 0;
+  while (at < length && SAFE[text.charCodeAt(at)] === 1) at += 1;
+  if (at === length && length > 0 && length <= 255) return text;
+  return text.replace(UNSAFE, '?').slice(0, 255) || 'unknown';
+};
 
 /** RFC 5321 4.1.3: an IPv6 literal is tagged. */
 const literal = (address: string): string => (address.includes(':') ? `[IPv6:${address}]` : `[${address}]`);
@@ -53,9 +65,19 @@ const loginComment = (login: Trace['login']): string =>
     ? ''
     : `\t(${LOGIN_WORDS[login.how]} ${login.name.replace(/[^A-Za-z0-9._@=/+-]/g, '?').slice(0, 255)})\r\n`;
 
+let last = { token: '', second: Number.NaN, text: '' };
+
+/** The last line of it, which is the same for a second. */
+const markAndDate = (token: string, time: number): string => {
+  const second = Math.floor(time / 1_000);
+  if (second !== last.second || token !== last.token)
+    last = { token, second, text: `\t${receivedMark(safe(token))}; ${mailDate(time)}\r\n` };
+  return last.text;
+};
+
 /** The line with its CRLF, folded below 78 octets where names allow; ASCII only. */
 export const receivedLine = (trace: Trace): string =>
   `Received: from ${safe(trace.helo)} (${safe(trace.name ?? 'unknown')} ${literal(safe(trace.address))})\r\n` +
   loginComment(trace.login) +
   `\tby ${safe(trace.by)} (Sekisho) with ${safe(trace.protocol)} id ${safe(trace.id)}\r\n` +
-  `\t${receivedMark(safe(trace.token))}; ${mailDate(trace.time)}\r\n`;
+  markAndDate(trace.token, trace.time);

@@ -27,6 +27,19 @@ t.match(
   /^Received: from pc1\.example \(pc1\.isp\.example \[IPv6:2001:db8::9\]\)\r\n/,
 );
 
+const lastOf = (given: Partial<typeof TRACE>) =>
+  receivedLine({ ...TRACE, ...given })
+    .split('\r\n')
+    .at(-2);
+t.equal(lastOf({ time: TRACE.time + 999 }), '\t(sekisho-id=0123456789); Wed, 4 Nov 2026 07:05:09 +0000');
+t.equal(lastOf({ token: 'abc' }), '\t(sekisho-id=abc); Wed, 4 Nov 2026 07:05:09 +0000', 'another instance');
+t.equal(lastOf({ time: TRACE.time + 1_000 }), '\t(sekisho-id=0123456789); Wed, 4 Nov 2026 07:05:10 +0000');
+t.match(
+  receivedLine({ ...TRACE, helo: 'a b(c)\x80é', by: '' }),
+  /^Received: from a\?b\?c\?\?\? \(.*\tby unknown \(/s,
+);
+t.match(receivedLine({ ...TRACE, helo: 'x'.repeat(999) }), /from x{255} /);
+
 t.test('no text can break the line', async () => {
   const any = fc.string({ unit: 'binary', maxLength: 400 });
   fc.assert(
