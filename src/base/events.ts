@@ -54,9 +54,9 @@ export interface Told {
   readonly rule: string | undefined;
   readonly reason: string;
   /** The client's open windows; absent where nobody had to look or the store did not answer. */
-  readonly windows?: readonly { readonly login: string; readonly source: string }[];
+  readonly windows?: readonly { readonly login: string; readonly source: string }[] | undefined;
   /** The peer's login is suspended: it was judged as if nobody had logged in. */
-  readonly suspended?: true;
+  readonly suspended?: true | undefined;
 }
 
 /** What became of a message. `unknown`: no reply to the final dot by the deadline (RFC 1047). */
@@ -159,7 +159,7 @@ export type SekishoEvent =
       /** The reply as the client saw it, code first. */
       readonly reply: string;
       /** What the policy said is absent where it never came to that. */
-    } & Partial<Told>)
+    } & { readonly [Name in keyof Told]?: Told[Name] | undefined })
   | { readonly type: 'sender-refused'; readonly peer: Peer; readonly from: string; readonly reply: string }
   | {
       readonly type: 'message';

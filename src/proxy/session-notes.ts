@@ -18,7 +18,16 @@ export interface Handshake {
   readonly reason?: string;
 }
 
-const shown = (reply: Reply): string => printReply(reply).trimEnd();
+/** Of a recipient that came before no policy. */
+const UNTOLD: Partial<Told> = {};
+
+/** As it goes out, without its end. */
+const shown = (reply: Reply): string => {
+  const { code, enhanced, lines } = reply;
+  const [only] = lines;
+  if (only === undefined || lines.length > 1) return printReply(reply).trimEnd();
+  return (enhanced === undefined ? `${code} ${only}` : `${code} ${enhanced} ${only}`).trimEnd();
+};
 
 export class SessionNotes {
   /** What the policy said to the recipients of the transaction; of one that was never judged there is nothing. */
@@ -86,16 +95,22 @@ export class SessionNotes {
   }
 
   recipient(to: Path, reply: Reply): void {
-    const result = reply.code < 300 ? 'accepted' : reply.code < 500 ? 'deferred' : 'rejected';
+    const told = this.told.get(to) ?? UNTOLD;
+    const { code } = reply;
     this.#service.note({
       type: 'recipient',
       peer: this.#peerNow(),
       from: this.#from(),
       to: pathText(to),
-      result,
-      code: reply.code,
+      result: code < 300 ? 'accepted' : code < 500 ? 'deferred' : 'rejected',
+      code,
       reply: shown(reply),
-      ...this.told.get(to),
+      // Spread, it would cost more than all else here.
+      verdict: told.verdict,
+      rule: told.rule,
+      reason: told.reason,
+      windows: told.windows,
+      suspended: told.suspended,
     });
   }
 
