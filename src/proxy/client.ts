@@ -5,7 +5,7 @@
  */
 import type net from 'node:net';
 import { monotonic } from './deadlines.js';
-import { readInto } from './read-into.js';
+import { type Reader, readInto } from './read-into.js';
 import { ReadRoom } from './read-room.js';
 import type { Secured } from './tls.js';
 
@@ -26,7 +26,15 @@ const LINGER_BYTES = 4 * 1024 * 1024;
 /** Octets of replies that may wait for a client that does not read. */
 const MOST_UNREAD = 64 * 1024;
 
-export class ClientConnection {
+/** Whose connection is closed. */
+const NOBODY: ClientListener = {
+  clientActive: () => {},
+  clientBroken: () => {},
+  clientClosed: () => {},
+  streaming: 'no',
+};
+
+export class ClientConnection implements Reader {
   /** The client has ended its side; what came before may still be used. */
   ended = false;
   bytesIn = 0;
@@ -34,7 +42,7 @@ export class ClientConnection {
   #socket: net.Socket;
   /** Takes back what `#attach` did last. */
   #detach: () => void = () => {};
-  readonly #listener: ClientListener;
+  #listener: ClientListener;
   readonly #input: Buffer[] = [];
   readonly #room = new ReadRoom();
   #output = '';
@@ -75,11 +83,10 @@ export class ClientConnection {
     const drain = (): void => this.#listener.clientActive();
     const error = ({ message }: Error): void => this.#onBroken(message);
     const close = (): void => this.#onClose();
-    const letGo = readInto(socket, { read: (count) => this.#onRead(count), room: () => this.#room.buffer });
+    readInto(socket, this);
     socket.on('data', data).on('end', end).on('drain', drain).on('error', error).on('close', close);
     this.#detach = () => {
       socket.off('data', data).off('end', end).off('drain', drain).off('error', error).off('close', close);
-      if (socket.destroyed) letGo?.();
     };
   }
 
@@ -160,7 +167,11 @@ export class ClientConnection {
     this.#listener.clientActive();
   }
 
-  #onRead(count: number): void {
+  room(): Buffer {
+    return this.#room.buffer;
+  }
+
+  read(count: number): void {
     this.#onData(this.#room.taken(count));
     const { streaming } = this.#listener;
     const needed = this.#input.length > 0 || streaming !== 'through';
@@ -181,14 +192,13 @@ export class ClientConnection {
   }
 
   /**
-   * The handle of a closed socket outlives many collections, being known to more than JavaScript; what the socket knows of
-   * lives as long, unless it is made to forget. A session is thirty times what a socket is.
+   * The handle of a closed socket outlives many collections, being known to more than JavaScript; what hangs on it lives as
+   * long, so the session does not. It is thirty times what a socket is.
    */
   #onClose(): void {
     this.#room.close();
-    this.#detach();
-    this.#socket.on('error', () => {});
     if (!this.#closing) this.#onBroken();
     this.#listener.clientClosed();
+    this.#listener = NOBODY;
   }
 }

@@ -35,9 +35,10 @@ export class Devices {
   }
 
   /** What a listener asks of this client. Nothing but `starttls: false` takes TLS away, and implicit TLS stays. */
-  tlsFor(client: Ip, { tls, tlsFloor, clientCerts }: ClientTls): ClientTls {
+  tlsFor(client: Ip, listener: ClientTls): ClientTls {
     const rule = this.find(client);
-    if (rule === undefined) return { tls, tlsFloor, clientCerts };
+    if (rule === undefined) return listener;
+    const { tls, tlsFloor, clientCerts } = listener;
     return {
       tls: tls === 'starttls' && !rule.starttls ? 'none' : tls,
       tlsFloor: rule.tlsFloor ?? tlsFloor,

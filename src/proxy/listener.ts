@@ -83,7 +83,8 @@ export class Listener {
     const full = quotas?.takePlace(ip, name, (leave) => socket.once('close', leave));
     if (full !== undefined) return full;
     if (bans === undefined || strangers.knows(ip)) return quotas?.countConnection(ip, name);
-    return bans.refusal(ip).then((banned) => banned ?? quotas?.countConnection(ip, name));
+    const refusal = bans.refusal(ip);
+    return quotas === undefined ? refusal : refusal.then((each) => each ?? quotas.countConnection(ip, name));
   }
 
   /** What TLS this client may and must speak. */
@@ -91,35 +92,37 @@ export class Listener {
     return this.#service.devices.tlsFor(ip, this.#options);
   }
 
+  readonly #makeStream = (peer: Peer, ip: Ip): MessageStream => {
+    const { limits, timeouts, instanceToken, devices, note } = this.#service;
+    const device = devices.find(ip)?.shield;
+    return new MessageStream(this.#options.data, limits, timeouts, instanceToken, {
+      rules: (preset) => this.#shields.rules(preset, device),
+      onHit: ({ patch, what }, enforced) => note({ type: 'shield-hit', peer, patch, enforced, why: what }),
+    });
+  };
+
   #begin(socket: net.Socket, client: Client, secured: Secured | undefined): void {
     const { ip, port, via, server } = client;
     const way = this.#service.upstreams.wayFor(server.ip, this.#options.intercept !== undefined);
     // The door has seen that there is one.
     if (way === undefined) return void socket.destroy();
-    const { name, data } = this.#options;
-    const peer: Peer = {
+    const { name } = this.#options;
+    const begun: Peer = {
       session: this.#service.nextSessionId(),
       listener: name,
       address: ip.text,
       port,
-      ...(via === undefined ? {} : { via: via.text }),
       name: undefined,
       helo: undefined,
       protocol: 'SMTP',
     };
-    const { limits, timeouts, instanceToken } = this.#service;
-    const device = this.#service.devices.find(ip)?.shield;
-    const stream = new MessageStream(data, limits, timeouts, instanceToken, {
-      rules: (preset) => this.#shields.rules(preset, device),
-      onHit: ({ patch, what }, enforced) =>
-        this.#service.note({ type: 'shield-hit', peer, patch, enforced, why: what }),
-    });
+    const peer = via === undefined ? begun : { ...begun, via: via.text };
     const runner = new SessionRunner(
       this.#service,
       socket,
       peer,
       client,
-      stream,
+      this.#makeStream,
       this.#tlsFor(ip),
       this.#options,
       new Course(way),

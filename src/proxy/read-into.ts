@@ -41,28 +41,19 @@ const find = (): Places | undefined => {
 
 let places: Places | undefined | 'not looked for' = 'not looked for';
 
-const NOBODY: Reader = { read: () => {}, room: () => Buffer.alloc(0) };
-
-const set = (socket: net.Socket, { room, read, next }: Places, reader: Reader): void => {
-  Reflect.set(socket, room, reader.room());
-  Reflect.set(socket, read, (count: number): boolean => {
-    reader.read(count);
-    return true;
-  });
-  Reflect.set(socket, next, () => reader.room());
-};
-
-/**
- * What has come before is told by 'data', before the rest. The answer lets go of the reader, once the socket is closed;
- * undefined: 'data' tells all, as ever.
- */
-export const readInto = (socket: net.Socket, reader: Reader): (() => void) | undefined => {
+/** What has come before is told by 'data', before the rest. False: 'data' tells all, as ever. */
+export const readInto = (socket: net.Socket, reader: Reader): boolean => {
   if (places === 'not looked for') places = find();
   const handle: unknown = Reflect.get(socket, '_handle');
   // Of TLS, others read.
-  if (places === undefined || !isHandle(handle) || 'encrypted' in socket) return undefined;
-  const { room, read, next } = places;
-  handle.useUserBuffer(reader.room());
-  set(socket, places, reader);
-  return () => set(socket, { room, read, next }, NOBODY);
+  if (places === undefined || !isHandle(handle) || 'encrypted' in socket) return false;
+  const room = reader.room();
+  handle.useUserBuffer(room);
+  Reflect.set(socket, places.room, room);
+  Reflect.set(socket, places.read, (count: number): boolean => {
+    reader.read(count);
+    return true;
+  });
+  Reflect.set(socket, places.next, () => reader.room());
+  return true;
 };

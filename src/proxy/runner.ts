@@ -33,8 +33,8 @@ import type { MessageStream } from './message-stream.js';
 import { type ListenerOptions, NO_SCREENING, type ScreeningOptions } from './options.js';
 import type { Pool } from './pool.js';
 import type { Service } from './service.js';
-import { SessionData } from './session-data.js';
-import { SessionLogins } from './session-logins.js';
+import { SessionData, type SessionDataListener } from './session-data.js';
+import { type SessionLogins, sessionLogins } from './session-logins.js';
 import { SessionNotes } from './session-notes.js';
 import { snapshotOf } from './session-snapshot.js';
 import type { Secured } from './tls.js';
@@ -43,7 +43,9 @@ import { UpstreamLines } from './upstream-lines.js';
 import type { Loan, LoanApplicant } from './upstreams.js';
 import type { Course } from './ways.js';
 
-export class SessionRunner implements Effects, ClientListener, UpstreamUser, LoanApplicant, Ticked, Asker {
+export class SessionRunner
+  implements Effects, ClientListener, UpstreamUser, LoanApplicant, SessionDataListener, Ticked, Asker
+{
   readonly peer: Peer;
   readonly client: Ip;
   readonly screening: ScreeningOptions;
@@ -53,9 +55,9 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   readonly #connection: ClientConnection;
   readonly #state: SessionState;
   readonly #notes: SessionNotes;
-  readonly #logins: SessionLogins;
+  /** Undefined: nobody can log in here. */
+  readonly #logins: SessionLogins | undefined;
   readonly #commands: CommandLines;
-  readonly #stream: MessageStream;
   readonly #data: SessionData;
   readonly #events: SessionEvent[] = [];
   #turning = false;
@@ -78,7 +80,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     socket: net.Socket,
     peer: Peer,
     client: Client,
-    stream: MessageStream,
+    makeStream: (peer: Peer, client: Ip) => MessageStream,
     tls: ClientTls,
     { requireLogin, spool, screening }: Pick<ListenerOptions, 'requireLogin' | 'spool' | 'screening'>,
     private readonly course: Course<Pool>,
@@ -90,28 +92,15 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     this.client = client.ip;
     this.screening = screening ?? NO_SCREENING;
     this.#law = service.law;
-    this.#logins = new SessionLogins(
-      {
-        authenticator: service.authenticator,
-        hostname: service.hostnameOf(course.pools),
-        plaintextAllowed: service.devices.find(client.ip)?.plaintextAuth === true,
-        onLogin: ({ name }) => service.onLogin?.(name, client.ip),
-      },
-      peer,
-      client.ip,
-      (step) => this.#happen({ type: 'auth-step', step }),
-      (error) => this.#fail(error),
-    );
+    this.#logins = sessionLogins(service, course.pools, peer, client.ip, {
+      answer: (step) => this.#happen({ type: 'auth-step', step }),
+      broken: (error) => this.#fail(error),
+    });
     const settings = service.sessionSettings(tls.tls === 'starttls', requireLogin, course.pools);
     this.#state = newSession(settings, tls.tls === 'implicit');
     this.#notes = new SessionNotes(service, peer, this.#state, client);
     this.#commands = new CommandLines(service, this.#state, this.#notes, peer);
-    this.#stream = stream;
-    this.#data = new SessionData(service, peer, stream, spool === true, {
-      happen: (event) => this.#happen(event),
-      room: () => this.#turn(),
-      broken: (reply, why) => this.#upstreamBroken(reply, why),
-    });
+    this.#data = new SessionData(service, peer, client.ip, makeStream, spool === true, this);
     this.#connection = new ClientConnection(socket, this);
     service.deadlines.add(this);
   }
@@ -121,7 +110,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     strangers.beforeBanner(this, timeouts.greetPause, (paused) => {
       // Where there was no pause, nobody was told to wait.
       const ahead = paused && this.#connection.waiting;
-      this.#happen({ type: 'open', ahead, auth: this.#logins.offered() });
+      this.#happen({ type: 'open', ahead, auth: this.#logins?.offered() ?? [] });
     });
   }
 
@@ -144,6 +133,14 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
 
   // ---- events -------------------------------------------------------------------------------------------
 
+  dataHappens(event: SessionEvent): void {
+    this.#happen(event);
+  }
+
+  dataRoom(): void {
+    this.#turn();
+  }
+
   clientActive(): void {
     this.#turn();
   }
@@ -159,7 +156,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   }
 
   get streaming(): ClientListener['streaming'] {
-    return this.#state.phase === 'data' ? this.#stream.streaming : 'no';
+    return this.#state.phase === 'data' ? this.#data.streaming : 'no';
   }
 
   introduce(named: boolean): ReturnType<LoanApplicant['introduce']> {
@@ -191,13 +188,12 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
 
   upstreamLost(reason: string, deadline: boolean): void {
     const reply = this.#data.lost();
-    if (reply !== undefined) return this.#upstreamBroken(reply, reason);
+    if (reply !== undefined) return this.dataBroken(reply, reason);
     this.#upstreamFault(reason);
     this.#happen({ type: 'upstream-lost', deadline });
   }
 
-  /** The connection is closed, and the reply owed is this one. */
-  #upstreamBroken(reply: UpstreamReply, reason: string): void {
+  dataBroken(reply: UpstreamReply, reason: string): void {
     this.#upstreamFault(reason);
     this.#happen({ type: 'upstream-reply', reply, ahead: false });
   }
@@ -223,7 +219,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   #overdue(now: number): Reply | undefined {
     const { timeouts } = this.#service;
     const { phase, transaction } = this.#state;
-    if (phase === 'data' || phase === 'discard') return this.#stream.overdue(now, this.openedAt);
+    if (phase === 'data' || phase === 'discard') return this.#data.overdue(now, this.openedAt);
     // In the middle of a handshake there is nobody to say it to.
     if (phase === 'tls' && now - this.#waitingSince >= timeouts.tlsHandshake) this.#connection.destroy();
     if (phase !== 'command' && phase !== 'auth') return undefined;
@@ -263,7 +259,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
         }
       } while (this.#nextInput());
       this.#lines.flush(this.#loan?.connection);
-      this.#stream.flush();
+      this.#data.flush();
       if (!this.#closed) this.#connection.flush();
       if (this.#securing) this.#secure();
     } catch (error) {
@@ -336,7 +332,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
       (socket, done) => this.#service.tls.wrap(socket, this.#tls, done),
       (secured) => {
         this.secured(secured);
-        this.#happen({ type: 'secured', auth: this.#logins.offered() });
+        this.#happen({ type: 'secured', auth: this.#logins?.offered() ?? [] });
       },
     );
   }
@@ -347,7 +343,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
     this.#commands.begin();
     this.peer.tls = version;
     if (certificate !== undefined) this.peer.certificate = certificate;
-    this.#logins.secured(channelBindings(socket), certificate);
+    this.#logins?.secured(channelBindings(socket), certificate);
     this.peer.helo = undefined;
     this.#waitingSince = monotonic();
     this.#notes.handshake({ result: 'ok', version, cipher: socket.getCipher().name });
@@ -377,21 +373,21 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   }
 
   askSender({ ticket, from }: SenderQuestion): void {
-    const refusal = this.#logins.senderRefusal(this.#service.law.policy, from);
+    const refusal = this.#logins?.senderRefusal(this.#service.law.policy, from);
     if (refusal !== undefined) this.#notes.senderRefused(from, refusal);
     this.#events.push({ type: 'sender-verdict', ticket, refusal });
   }
 
   authenticate(mechanism: string, initial: Buffer | undefined): void {
-    this.#logins.begin(mechanism, initial);
+    this.#logins?.begin(mechanism, initial);
   }
 
   authRespond(response: Buffer): void {
-    this.#logins.respond(response);
+    this.#logins?.respond(response);
   }
 
   authAbandon(why: 'cancelled' | 'malformed' | 'gone'): void {
-    this.#logins.abandon(why);
+    this.#logins?.abandon(why);
   }
 
   acquire(): void {
@@ -416,7 +412,7 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   }
 
   endData(): void {
-    this.#stream.end();
+    this.#data.end();
   }
 
   startTls(): void {
@@ -444,6 +440,6 @@ export class SessionRunner implements Effects, ClientListener, UpstreamUser, Loa
   }
 
   message(result: MessageResult, reply: Reply): void {
-    this.#notes.message(result, reply, this.#stream.bytes, this.#loan?.pool.options.name ?? '');
+    this.#notes.message(result, reply, this.#data.bytes, this.#loan?.pool.options.name ?? '');
   }
 }

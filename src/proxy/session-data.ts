@@ -1,5 +1,7 @@
 /** A session's message data: from the client through the stream to the mail server, or to a spool before it. */
 import type { Peer } from '../base/events.js';
+import type { Ip } from '../base/ip.js';
+import type { Reply } from '../smtp/reply.js';
 import type { UpstreamReply } from '../smtp/reply-parser.js';
 import type { SessionEvent, UpstreamCommand } from '../smtp/session/events.js';
 import type { Transaction } from '../smtp/session/state.js';
@@ -10,11 +12,11 @@ import { GO_AHEAD, SpooledData } from './spooled-data.js';
 import type { UpstreamConnection } from './upstream.js';
 
 export interface SessionDataListener {
-  happen(event: SessionEvent): void;
+  dataHappens(event: SessionEvent): void;
   /** There is room again. */
-  room(): void;
+  dataRoom(): void;
   /** The connection was closed, and its last words are `reply`. */
-  broken(reply: UpstreamReply, why: string): void;
+  dataBroken(reply: UpstreamReply, why: string): void;
 }
 
 const LOST: UpstreamReply = {
@@ -26,21 +28,26 @@ const LOST: UpstreamReply = {
 export class SessionData {
   readonly #service: Service;
   readonly #peer: Peer;
-  readonly #stream: MessageStream;
+  readonly #client: Ip;
+  readonly #makeStream: (peer: Peer, client: Ip) => MessageStream;
   readonly #spool: boolean;
   readonly #listener: SessionDataListener;
+  /** Made for the first message: most of those who are refused send none. */
+  #stream: MessageStream | undefined;
   #spooled: SpooledData | undefined;
 
   constructor(
     service: Service,
     peer: Peer,
-    stream: MessageStream,
+    client: Ip,
+    makeStream: (peer: Peer, client: Ip) => MessageStream,
     spool: boolean,
     listener: SessionDataListener,
   ) {
     this.#service = service;
     this.#peer = peer;
-    this.#stream = stream;
+    this.#client = client;
+    this.#makeStream = makeStream;
     this.#spool = spool;
     this.#listener = listener;
   }
@@ -50,33 +57,59 @@ export class SessionData {
     return verb === 'DATA' && this.#spool ? GO_AHEAD : undefined;
   }
 
+  /** Octets of the last message so far, without dot-stuffing. */
+  get bytes(): number {
+    return this.#stream?.bytes ?? 0;
+  }
+
+  get streaming(): 'through' | 'kept' {
+    return this.#stream?.streaming ?? 'kept';
+  }
+
+  overdue(now: number, sessionStart: number): Reply | undefined {
+    return this.#stream?.overdue(now, sessionStart);
+  }
+
   /** `head`: the Received line. */
   begin(connection: UpstreamConnection, { params, utf8 }: Transaction, head: string): void {
     const declared = { eightBit: params.some(({ value }) => value === '8BITMIME'), utf8 };
+    this.#stream ??= this.#makeStream(this.#peer, this.#client);
+    const stream = this.#stream;
     if (!this.#spool) {
       connection.beginData(head);
-      this.#stream.begin(connection, declared);
+      stream.begin(connection, declared);
       return;
     }
     const { spool, timeouts } = this.#service;
     this.#spooled = new SpooledData(connection, spool, timeouts.upstreamData, head, {
       room: () => {
-        this.#stream.unblock();
-        this.#listener.room();
+        stream.unblock();
+        this.#listener.dataRoom();
       },
-      refused: (reply) => this.#listener.happen({ type: 'data-refused', reply }),
-      broken: (reply, why) => this.#listener.broken(reply, why),
+      refused: (reply) => this.#listener.dataHappens({ type: 'data-refused', reply }),
+      broken: (reply, why) => this.#listener.dataBroken(reply, why),
     });
-    this.#stream.begin(this.#spooled, declared);
+    stream.begin(this.#spooled, declared);
+  }
+
+  /** The final dot goes upstream. */
+  end(): void {
+    this.#stream?.end();
+  }
+
+  /** Lets what was gathered go out in one write. */
+  flush(): void {
+    this.#stream?.flush();
   }
 
   /** The events that the client's next octets bring; undefined: nothing to do now. */
   next(client: ClientConnection): readonly SessionEvent[] | undefined {
-    if (this.#stream.blocked) return undefined;
+    const stream = this.#stream;
+    if (stream === undefined || stream.blocked) return undefined;
     const chunk = client.take();
     if (chunk === undefined) return client.ended ? [{ type: 'client-gone' }] : undefined;
     const events: SessionEvent[] = [];
-    const { refused, fault, end } = this.#stream.take(chunk);
+    const { refused, fault, end } = stream.take(chunk);
     if (refused !== undefined) events.push({ type: 'data-refused', reply: refused });
     if (fault !== undefined) {
       this.#service.note({ type: 'framing-fault', peer: this.#peer, kind: fault });
@@ -102,13 +135,13 @@ export class SessionData {
   }
 
   drained(): void {
-    if (this.#spooled === undefined) this.#stream.unblock();
+    if (this.#spooled === undefined) this.#stream?.unblock();
     else this.#spooled.drain();
   }
 
   /** The message goes no further. True: the mail server has not even heard of DATA. */
   detach(): boolean {
-    this.#stream.detach();
+    this.#stream?.detach();
     const untouched = this.#spooled?.untouched === true;
     this.#spooled?.free();
     this.#spooled = undefined;

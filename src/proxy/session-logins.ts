@@ -10,17 +10,26 @@ import { type Reply, senderNotOwned } from '../smtp/reply.js';
 import type { AuthStep } from '../smtp/session/events.js';
 import { windowKey } from '../windows/window.js';
 import type { ChannelBindings } from './channel-bindings.js';
+import type { Pool } from './pool.js';
+import type { Service } from './service.js';
 
 const NO_BINDINGS: ChannelBindings = new Map();
 
 /** What a session must know to let somebody log in. */
-export interface LoginSetting {
-  readonly authenticator: Authenticator | undefined;
+interface LoginSetting {
+  readonly authenticator: Authenticator;
   readonly hostname: string;
   /** The client may say passwords in clear text. */
   readonly plaintextAllowed: boolean;
   /** Somebody has logged in; `windows` may open one. */
   readonly onLogin: (login: Login) => void;
+}
+
+export interface SessionLoginsListener {
+  /** Hears how the exchange in hand goes on, never synchronously. */
+  readonly answer: (step: AuthStep) => void;
+  /** Hears of faults of ours. */
+  readonly broken: (error: unknown) => void;
 }
 
 const stepOf = (step: LoginStep): AuthStep => {
@@ -38,8 +47,7 @@ export class SessionLogins {
   readonly #setting: LoginSetting;
   readonly #peer: Peer;
   readonly #key: string;
-  readonly #answer: (step: AuthStep) => void;
-  readonly #broken: (error: unknown) => void;
+  readonly #listener: SessionLoginsListener;
   #bindings = NO_BINDINGS;
   #certificate: CertificateIdentity | undefined;
   #secure = false;
@@ -47,24 +55,16 @@ export class SessionLogins {
   #exchange: LoginExchange | undefined;
   #login: Login | undefined;
 
-  /** `answer` hears how the exchange in hand goes on, never synchronously; `broken` hears of faults of ours. */
-  constructor(
-    setting: LoginSetting,
-    peer: Peer,
-    client: Ip,
-    answer: (step: AuthStep) => void,
-    broken: (error: unknown) => void,
-  ) {
+  constructor(setting: LoginSetting, peer: Peer, client: Ip, listener: SessionLoginsListener) {
     this.#setting = setting;
     this.#peer = peer;
     this.#key = windowKey(client);
-    this.#answer = answer;
-    this.#broken = broken;
+    this.#listener = listener;
   }
 
   /** The mechanisms that may be used now. */
   offered(): readonly string[] {
-    return this.#setting.authenticator?.offered(this.#channel) ?? [];
+    return this.#setting.authenticator.offered(this.#channel);
   }
 
   /** TLS is in force: a login in clear text is forgotten (RFC 3207 4.2). */
@@ -80,7 +80,7 @@ export class SessionLogins {
   begin(mechanism: string, initial: Buffer | undefined): void {
     const { authenticator } = this.#setting;
     this.#attempts += 1;
-    const exchange = authenticator?.begin(mechanism, this.#channel, this.#attempt, this.#peer, this.#key);
+    const exchange = authenticator.begin(mechanism, this.#channel, this.#attempt, this.#peer, this.#key);
     this.#exchange = exchange;
     this.respond(initial);
   }
@@ -93,8 +93,8 @@ export class SessionLogins {
       if (this.#exchange !== exchange) return;
       if (step.kind !== 'challenge') this.#exchange = undefined;
       if (step.kind === 'done') this.#loggedIn(step.login);
-      this.#answer(stepOf(step));
-    }, this.#broken);
+      this.#listener.answer(stepOf(step));
+    }, this.#listener.broken);
   }
 
   abandon(why: 'cancelled' | 'malformed' | 'gone'): void {
@@ -135,3 +135,22 @@ export class SessionLogins {
     };
   }
 }
+
+/** Undefined: nobody can log in here. */
+export const sessionLogins = (
+  service: Service,
+  pools: readonly Pool[],
+  peer: Peer,
+  client: Ip,
+  listener: SessionLoginsListener,
+): SessionLogins | undefined => {
+  const { authenticator } = service;
+  if (authenticator === undefined) return undefined;
+  const setting = {
+    authenticator,
+    hostname: service.hostnameOf(pools),
+    plaintextAllowed: service.devices.find(client)?.plaintextAuth === true,
+    onLogin: ({ name }: Login) => service.onLogin?.(name, client),
+  };
+  return new SessionLogins(setting, peer, client, listener);
+};

@@ -92,14 +92,19 @@ export class Bans {
   async banned(ip: Ip): Promise<boolean> {
     const now = this.#now();
     if (now < this.#restsUntil) return false;
-    const mark = await this.#ask(() => this.#state.marked('banned', windowKey(ip), now));
-    return mark !== undefined;
+    try {
+      return (await this.#state.marked('banned', windowKey(ip), now)) !== undefined;
+    } catch (error) {
+      this.#failed(error);
+      return false;
+    }
   }
 
   /** Who is banned is not let in. Never rejects. */
-  async refusal(ip: Ip): Promise<{ readonly reason: 'banned'; readonly silent: boolean } | undefined> {
-    if (!(await this.banned(ip))) return undefined;
-    return { reason: 'banned', silent: this.#options?.silent ?? false };
+  refusal(ip: Ip): Promise<{ readonly reason: 'banned'; readonly silent: boolean } | undefined> {
+    return this.banned(ip).then((banned) =>
+      banned ? { reason: 'banned', silent: this.#options?.silent ?? false } : undefined,
+    );
   }
 
   /** Hears of everything; counts what is an offence. */
@@ -156,9 +161,13 @@ export class Bans {
     try {
       return await ask();
     } catch (error) {
-      this.#restsUntil = this.#now() + REST;
-      this.#note(storeFault(error, 'bans'));
+      this.#failed(error);
       return undefined;
     }
+  }
+
+  #failed(error: unknown): void {
+    this.#restsUntil = this.#now() + REST;
+    this.#note(storeFault(error, 'bans'));
   }
 }
