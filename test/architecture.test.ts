@@ -32,7 +32,7 @@ const TABLE: Readonly<Record<string, readonly string[]>> = {
   ],
   app: [
     ...['admin', 'base', 'smtp', 'policy', 'shield', 'proxy', 'identity', 'identity/sasl', 'identity/stores'],
-    ...['windows', 'windows/stores', 'windows/sources', 'door', 'host', 'node:*', 'zod'],
+    ...['windows', 'windows/stores', 'windows/sources', 'door', 'host', 'node:*', 'zod', 'pino'],
   ],
   // An examination of the whole: it sees what was set up, and asks the rest by their own doors.
   doctor: ['app', 'audit', 'base', 'smtp', 'proxy', 'door', 'node:*', 'zod'],

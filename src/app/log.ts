@@ -1,7 +1,7 @@
-/** Events as lines on standard output: JSON, one object each, or what syslog readers know. */
-import type { Note, SekishoEvent } from '../base/events.js';
+/** Events as JSON lines, one object each, on standard output. */
+import pino from 'pino';
+import type { Note, Peer, SekishoEvent } from '../base/events.js';
 import type { LogFormat, LogLevel } from './config.js';
-import { jsonLine } from './json-line.js';
 import { LineGatherer } from './line-gatherer.js';
 import { classicLine } from './log-classic.js';
 
@@ -60,6 +60,39 @@ export const levelOf = (event: SekishoEvent): LogLevel => {
   }
 };
 
+/** Fills in who it was, where the event does not say so itself. */
+const addPeer = (fields: Record<string, unknown>, peer: Peer): void => {
+  const add = (name: string, value: unknown): void => {
+    if (value !== undefined) fields[name] ??= value;
+  };
+  const { certificate, window } = peer;
+  add('session', peer.session);
+  add('listener', peer.listener);
+  add('client', peer.address);
+  add('clientPort', peer.port);
+  add('via', peer.via);
+  add('clientName', peer.name);
+  if (peer.name === undefined) add('named', peer.named);
+  add('helo', peer.helo);
+  add('protocol', peer.protocol);
+  add('tls', peer.tls);
+  add('certificate', certificate?.fingerprint);
+  add('certificateSubject', certificate?.subject);
+  add('login', peer.login);
+  add('window', window?.login);
+  add('windowSource', window?.source);
+};
+
+/** The fields of a JSON line. Replies are put on one line. */
+export const fieldsOf = (event: SekishoEvent): Record<string, unknown> => {
+  const fields: Record<string, unknown> = { event: event.type };
+  for (const name in event)
+    if (name !== 'type' && name !== 'peer') fields[name] = event[name as keyof SekishoEvent];
+  if ('peer' in event) addPeer(fields, event.peer);
+  if ('reply' in event) fields.reply = event.reply.replace(/\r\n/g, ' / ');
+  return fields;
+};
+
 const LOUDNESS: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
 
 /** How loud an event has to be; whoever changes it changes it for the running log. */
@@ -74,12 +107,23 @@ export const createLog = (
   out: { write(text: string): unknown } = new LineGatherer(process.stdout),
 ): Note => {
   const least: LogControl = typeof control === 'string' ? { level: control } : control;
-  const line =
-    format === 'classic'
-      ? (event: SekishoEvent) => `${classicLine(event, new Date())}\n`
-      : (event: SekishoEvent, level: LogLevel) => jsonLine(event, level, Date.now());
+  const loud = (level: LogLevel): boolean => LOUDNESS[level] >= LOUDNESS[least.level];
+  if (format === 'classic') {
+    return (event) => {
+      if (loud(levelOf(event))) out.write(`${classicLine(event, new Date())}\n`);
+    };
+  }
+  const logger = pino(
+    {
+      level: 'debug',
+      base: { pid: process.pid },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    out,
+  );
   return (event) => {
     const level = levelOf(event);
-    if (LOUDNESS[level] >= LOUDNESS[least.level]) out.write(line(event, level));
+    if (loud(level)) logger[level](fieldsOf(event));
   };
 };

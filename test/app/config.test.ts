@@ -8,9 +8,8 @@ import { parseEndpoint } from '../../src/app/config-fields.js';
 import { MAIL_PROXY_KEYS } from '../../src/app/config-mail.js';
 import { camel, configJsonSchema, milliseconds, octets, snake } from '../../src/app/config-schema.js';
 import { sourceKeysAt } from '../../src/app/config-sources.js';
-import { jsonLine } from '../../src/app/json-line.js';
 import { LineGatherer } from '../../src/app/line-gatherer.js';
-import { createLog, levelOf } from '../../src/app/log.js';
+import { createLog, fieldsOf, levelOf } from '../../src/app/log.js';
 import { classicLine, escapeText } from '../../src/app/log-classic.js';
 import { Reloader } from '../../src/app/reload.js';
 import type { Peer, SekishoEvent } from '../../src/base/events.js';
@@ -584,86 +583,29 @@ t.test('log lines', async (t) => {
   const forged = classicLine({ ...REFUSED, to: 'a\r\nb\u2028c\x1b[2J\u202e' }, new Date());
   t.match(forged, /to=<a\\x0d\\x0ab\\u\{2028\}c\\x1b\[2J\\u\{202e\}>/);
   t.equal(escapeText('日本 ok'), '日本 ok');
+  t.same(fieldsOf({ ...REFUSED, reply: '550-a\r\n550 b' }), {
+    event: 'recipient',
+    from: 'x@spam.example',
+    to: 'y@victim.example',
+    result: 'rejected',
+    code: 550,
+    reply: '550-a / 550 b',
+    session: 's1',
+    listener: 'mx',
+    client: '192.0.2.1',
+    clientPort: 1,
+    helo: 'h',
+    protocol: 'ESMTP',
+  });
   const lines: string[] = [];
   const out = { write: (line: string) => lines.push(line) } as unknown as NodeJS.WritableStream;
   createLog('json', 'info', out)(REFUSED);
   t.match(JSON.parse(lines[0] ?? ''), { level: 'info', event: 'recipient', client: '192.0.2.1' });
+  t.notMatch(lines[0], /[^\n]\n./, 'one line');
   createLog('json', 'warn', out)(REFUSED);
   createLog('classic', 'warn', out)(REFUSED);
   t.equal(lines.length, 1, 'too quiet for that level');
   t.equal(levelOf({ type: 'reload', ok: false, policy: 'x' }), 'error');
-});
-
-t.test('JSON lines', async (t) => {
-  const time = Date.UTC(2026, 10, 4, 7, 5, 9, 7);
-  const start = (level: string, at = '07:05:09.007') =>
-    `{"level":"${level}","time":"2026-11-04T${at}Z","pid":${process.pid}`;
-  t.equal(
-    jsonLine({ ...REFUSED, reply: '550-a\r\n550 b' }, 'info', time),
-    `${start('info')},"event":"recipient","from":"x@spam.example","to":"y@victim.example","result":"rejected","code":550,` +
-      '"reply":"550-a / 550 b","session":"s1","listener":"mx","client":"192.0.2.1","clientPort":1,"helo":"h","protocol":"ESMTP"}\n',
-  );
-  const certificate = { fingerprint: 'ab', subject: 'CN=c', names: [] };
-  const window = { login: 'w', source: 'pop3' };
-  const peer: Peer = {
-    ...PEER,
-    via: '192.0.2.9',
-    named: true,
-    tls: 'TLSv1.3',
-    certificate,
-    login: 'u',
-    window,
-  };
-  const told = { verdict: 'allow', rule: 'r', reason: 'rule', windows: [window], suspended: true } as const;
-  t.equal(
-    jsonLine(
-      { ...{ type: 'decision', peer, from: '', to: 'a@b' }, ...told, enforced: false },
-      'debug',
-      time + 993,
-    ),
-    `${start('debug', '07:05:10.000')},"event":"decision","from":"","to":"a@b","verdict":"allow","rule":"r","reason":"rule",` +
-      '"windows":[{"login":"w","source":"pop3"}],"suspended":true,"enforced":false,"session":"s1","listener":"mx",' +
-      '"client":"192.0.2.1","clientPort":1,"via":"192.0.2.9","named":true,"helo":"h","protocol":"ESMTP","tls":"TLSv1.3",' +
-      '"certificate":"ab","certificateSubject":"CN=c","login":"u","window":"w","windowSource":"pop3"}\n',
-  );
-  const login = { type: 'auth', protocol: 'smtp', mechanism: 'PLAIN', result: 'wrong', why: '' } as const;
-  t.match(JSON.parse(jsonLine({ ...login, peer, login: 'claimed' }, 'warn', time - 86_400_000)), {
-    ...{ login: 'claimed', protocol: 'smtp', time: '2026-11-03T07:05:09.007Z' },
-  });
-  t.match(JSON.parse(jsonLine({ ...login, peer, login: undefined }, 'warn', time)), { login: 'u' });
-  const named = JSON.parse(
-    jsonLine({ type: 'connect', peer: { ...peer, name: 'h.example' } }, 'debug', time),
-  );
-  t.equal(named.clientName, 'h.example');
-  t.notOk('named' in named, 'its name says so');
-  t.match(JSON.parse(jsonLine({ type: 'banned', address: '::1', until: Infinity, why: 'x' }, 'warn', time)), {
-    until: null,
-  });
-  const nasty = ['"', '\\', '\n', '\r\n', '\0', '\x1f', '\ud800', 'é\x7f\u2028', '日本 😀', ''];
-  for (const text of [...nasty, ...nasty.map((each) => `a${each}b`)]) {
-    const said = { ...{ peer: { ...PEER, helo: text }, from: text, to: [text], rules: [text, null] } };
-    const line = jsonLine(
-      {
-        ...{
-          type: 'message',
-          ...said,
-          result: 'accepted',
-          bytes: 1,
-          upstream: 'u',
-          reply: text,
-          seconds: 0.5,
-        },
-      },
-      'info',
-      time,
-    );
-    t.match(line, /^[^\n\0-\x1f]*\n$/, 'one line');
-    const { from, to, rules, helo, seconds } = JSON.parse(line);
-    t.strictSame(
-      { from, to, rules, helo, seconds },
-      { from: text, to: [text], rules: [text, null], helo: text, seconds: 0.5 },
-    );
-  }
 });
 
 t.test('lines of the log that come together are written together, and soon', async (t) => {
