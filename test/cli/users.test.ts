@@ -231,6 +231,7 @@ t.test(
 /** Runs the command in a terminal of its own: python3's pty is the other end. */
 const PTY = `
 import os, pty, sys
+os.environ.pop('NODE_OPTIONS', None)
 pid, fd = pty.fork()
 if pid == 0: os.execv(sys.argv[1], sys.argv[1:])
 import select

@@ -4,7 +4,7 @@ import path from 'node:path';
 import t, { type Test } from 'tap';
 import { type Namespace, namespaces, noNamespaces, wire } from '../support/namespaces.js';
 import { install, noPackages } from '../support/packages.js';
-import { BUILT, folder, SekishoProcess } from '../support/process.js';
+import { BUILT, folder, SekishoProcess, sekishoCommand } from '../support/process.js';
 import { eventually } from '../support/sekisho.js';
 import { Sendmail } from '../support/sendmail.js';
 import { codeOf, type SmtpClient } from '../support/smtp-client.js';
@@ -70,8 +70,10 @@ const ONLY = (...capabilities: string[]): readonly string[] => [
   '--',
 ];
 
-const sekisho = (host: Namespace, args: readonly string[]): string =>
-  host.run(process.execPath, [BUILT, ...args]);
+const sekisho = (host: Namespace, args: readonly string[]): string => {
+  const [file, ...words] = sekishoCommand(args);
+  return host.run(file, words);
+};
 
 /** Serves with no more power than the unit of deploy/systemd/tproxy.conf has; the rules go with the test. */
 const serve = async (
@@ -237,9 +239,9 @@ t.test('what is missing is said', { skip }, async (t) => {
     prefix: readonly string[],
     args: readonly string[],
   ): { status: number; stderr: string } => {
-    const [command = '', ...words] = [...gw.prefix, ...prefix, process.execPath, BUILT, ...args];
+    const [command = '', ...words] = [...gw.prefix, ...prefix, ...sekishoCommand(args)];
     try {
-      execFileSync(command, words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], timeout: 60_000 });
+      execFileSync(command, words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], timeout: 180_000 });
       return { status: 0, stderr: '' };
     } catch (error) {
       return error as { status: number; stderr: string };
