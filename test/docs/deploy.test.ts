@@ -7,6 +7,7 @@ import { type Namespace, namespaces, noNamespaces, wire } from '../support/names
 import { install, noPackages } from '../support/packages.js';
 import { folder, SekishoProcess } from '../support/process.js';
 import { prepareSendmail } from '../support/sendmail.js';
+import { deliver } from '../support/smtp-client.js';
 
 const skip = noPackages() ?? noNamespaces();
 const text = readFileSync('deploy/README.md', 'utf8');
@@ -63,26 +64,8 @@ const openRelay = async (t: Test, host: Namespace): Promise<Mta> => {
   };
 };
 
-/** The reply to RCPT, or to the whole message where that was permitted. */
-const send = async (there: Namespace, server: string, to: string, from?: string): Promise<string> => {
-  const client = await there.client(server, 25, from);
-  try {
-    let reply = await client.reply();
-    for (const line of [
-      'EHLO c.example',
-      'MAIL FROM:<a@sender.example>',
-      `RCPT TO:<${to}>`,
-      'DATA',
-      'Subject: x\r\n\r\nx\r\n.',
-    ]) {
-      if (!/^[23]/.test(reply)) return reply;
-      reply = await client.say(line);
-    }
-    return reply;
-  } finally {
-    client.destroy();
-  }
-};
+const send = async (there: Namespace, server: string, to: string): Promise<string> =>
+  deliver(await there.client(server), to);
 
 const serve = async (t: Test, host: Namespace, mark: string): Promise<SekishoProcess> => {
   const dir = folder(t, { 'sekisho.yaml': block(mark), 'policy.yaml': POLICY });

@@ -95,3 +95,30 @@ export class SmtpClient {
 
 /** The code of a reply, 0 for none. */
 export const codeOf = (reply: string): number => Number(reply.slice(0, 3));
+
+/** Says the lines, as long as the answer is yes, and hangs up; the last reply. */
+const converse = async (client: SmtpClient, lines: readonly string[]): Promise<string> => {
+  try {
+    let reply = await client.reply();
+    for (const line of lines) {
+      if (!/^[23]/.test(reply)) return reply;
+      reply = await client.say(line);
+    }
+    return reply;
+  } finally {
+    client.destroy();
+  }
+};
+
+const envelope = (to: string): readonly string[] => [
+  'EHLO c.example',
+  'MAIL FROM:<a@sender.example>',
+  `RCPT TO:<${to}>`,
+];
+
+/** What a stranger's RCPT is told in an ordinary dialogue, or whatever before it was no yes. */
+export const askFor = (client: SmtpClient, to: string): Promise<string> => converse(client, envelope(to));
+
+/** What his message is told, or whatever before it was no yes. */
+export const deliver = (client: SmtpClient, to: string): Promise<string> =>
+  converse(client, [...envelope(to), 'DATA', 'Subject: hello\r\n\r\nIt works.\r\n.']);
