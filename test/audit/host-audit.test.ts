@@ -180,7 +180,7 @@ t.test('this host, with a real sendmail on port 25 of a network of its own', pac
   const namespaces = ['--net', '--uts', '--pid', '--fork', '--mount-proc', '--kill-child'];
   const { stdout, stderr } = spawnSync('unshare', [...namespaces, 'sh', '-c', inside], {
     encoding: 'utf8',
-    timeout: 90_000,
+    timeout: 300_000,
     env: { ...process.env, ...env, NODE: process.execPath, SEKISHO: BUILT },
   });
   const found: unknown = JSON.parse(stdout || JSON.stringify(stderr));

@@ -16,7 +16,7 @@ import { folder, runSekisho, SekishoProcess } from '../support/process.js';
 import { codeOf, SmtpClient } from '../support/smtp-client.js';
 
 // Each command is a process, and takes its seconds on a busy machine.
-t.setTimeout(300_000);
+t.setTimeout(900_000);
 
 const LOGIN = 'hoge@local.example';
 const POLICY = `version: 1

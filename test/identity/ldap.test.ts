@@ -380,9 +380,9 @@ t.test('several servers, and search connections that go away', { skip }, async (
   first.signal('SIGSTOP');
   t.equal(await ask(store, 'alice', ALICE.password), 'ok alice', 'the second answers when the first hangs');
   t.match(events.at(-1), { type: 'store-error', operation: 'ldap', why: /no answer within/ });
-  const since = Date.now();
+  const asked = gate.count;
   t.equal(await ask(store, 'alice', ALICE.password), 'ok alice');
-  t.ok(Date.now() - since < 1_500, 'and is asked first for a while');
+  t.equal(gate.count, asked, 'and alone for a while');
   first.signal('SIGCONT');
   await second.stop();
   t.equal(await ask(store, 'alice', ALICE.password), 'ok alice', 'back to the first');
@@ -393,17 +393,16 @@ t.test('an unknown user takes as long as a wrong password', { skip }, async (t) 
   const slapd = await slapdFor(t, { people: [{ uid: 'costly', stored: `{ARGON2}${costly}` }] });
   const { store } = storeFor(t, [slapd.url]);
   t.equal(await ask(store, 'costly', 'Costly-Secret-6'), 'ok costly');
-  const cost = async (user: string): Promise<number> => {
-    const times: number[] = [];
-    for (let i = 0; i < 7; i += 1) {
+  // In turn, and the best of many: the machine may be busy with other things.
+  const best = { costly: Number.POSITIVE_INFINITY, nobody: Number.POSITIVE_INFINITY };
+  for (let i = 0; i < 15; i += 1) {
+    for (const user of ['costly', 'nobody'] as const) {
       const since = performance.now();
       t.match(await ask(store, user, 'Not-This'), /^wrong/);
-      times.push(performance.now() - since);
+      best[user] = Math.min(best[user], performance.now() - since);
     }
-    return times.sort((a, b) => a - b)[3] ?? 0;
-  };
-  await cost('costly');
-  const ratio = (await cost('nobody')) / (await cost('costly'));
+  }
+  const ratio = best.nobody / best.costly;
   t.ok(ratio > 0.5 && ratio < 2, `unknown ÷ known is ${ratio.toFixed(2)}`);
 });
 

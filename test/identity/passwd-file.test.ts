@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { readTextFile } from '../../src/app/read-file.js';
@@ -398,18 +397,15 @@ t.test('hashing does not hold the event loop up, and threads are let go', async 
   const hash = `{SHA512-CRYPT}${shaCryptText('sha512', 'secret', 'saltsalt', 10_000)}`;
   const opened = open(t, `a:${hash}\n`);
   await ask(opened, 'a', 'secret');
-  const delay = monitorEventLoopDelay({ resolution: 5 });
-  delay.enable();
+  // The time in which the loop does something: how long it is kept waiting depends on the machine.
+  const before = performance.eventLoopUtilization();
   const found = await Promise.all(
     Array.from({ length: 50 }, (_, i) => ask(opened, 'a', i % 2 === 0 ? 'secret' : 'no')),
   );
-  delay.disable();
+  const { utilization } = performance.eventLoopUtilization(before);
   t.equal(found.filter((each) => each.kind === 'ok').length, 25);
   t.equal(found.filter((each) => each.kind === 'wrong').length, 25);
-  t.ok(
-    delay.percentile(90) / 1e6 < 50,
-    `9 of 10 delays are below ${(delay.percentile(90) / 1e6).toFixed(1)} ms`,
-  );
+  t.ok(utilization < 0.5, `the loop was busy for ${(100 * utilization).toFixed(0)} % of the time`);
   await opened.store.close();
   t.notOk(process.getActiveResourcesInfo().includes('MessagePort'), 'no thread is left');
 });
@@ -471,13 +467,16 @@ contract('passwd_file of several schemes', lineOf, false);
 t.test('the dummy is of the most common kind', async (t) => {
   const hash = shaCryptText('sha512', 'secret', 'saltsalt', 20_000);
   const opened = open(t, `a:{PLAIN}x\nb:${hash}\nc:${hash}\nd:${ARGON}c2FsdHNhbHQ$${'A'.repeat(43)}\n`);
-  const cost = async (user: string): Promise<number> => {
-    const since = performance.now();
-    for (let i = 0; i < 3; i += 1) await ask(opened, user, 'nope');
-    return performance.now() - since;
-  };
-  await cost('b');
-  const [known, unknown, cheap] = [await cost('b'), await cost('nobody'), await cost('a')];
+  // In turn, and the best of many: the machine may be busy with other things.
+  const best = { b: Number.POSITIVE_INFINITY, nobody: Number.POSITIVE_INFINITY, a: Number.POSITIVE_INFINITY };
+  for (let i = 0; i < 10; i += 1) {
+    for (const user of ['b', 'nobody', 'a'] as const) {
+      const since = performance.now();
+      await ask(opened, user, 'nope');
+      best[user] = Math.min(best[user], performance.now() - since);
+    }
+  }
+  const { b: known, nobody: unknown, a: cheap } = best;
   t.ok(unknown > known / 3 && unknown > cheap * 5, `${known} ms, unknown ${unknown} ms, cheap ${cheap} ms`);
 });
 

@@ -453,7 +453,7 @@ const converse = async (options: Omit<GsaslOptions, 'user'>): Promise<SaslStep> 
   return step;
 };
 
-t.test('GNU SASL gets along', { skip: noPackages() ?? false, timeout: 120_000 }, async (t) => {
+t.test('GNU SASL gets along', { skip: noPackages() ?? false }, async (t) => {
   const { password } = TIM;
   for (const options of [
     { mechanism: 'PLAIN' },

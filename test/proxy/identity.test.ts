@@ -249,12 +249,12 @@ const rcpt = async (client: SmtpClient, to = 'bob@local.example', helo = 'c.exam
   return client.say(`RCPT TO:<${to}>`);
 };
 
-const PROXIED = { listener: { proxyFrom: networks('127.0.0.1/32') }, timeouts: { proxyHeader: 500 } };
+const PROXIED = { listener: { proxyFrom: networks('127.0.0.1/32') }, timeouts: { proxyHeader: 2_000 } };
 const FROM = at('203.0.113.9', 40_000);
 const TO = at('192.0.2.25', 25);
 
 t.test('from a listed balancer the header comes first, and is believed', async (t) => {
-  const sekisho = await house(t, { ...PROXIED, timeouts: { proxyHeader: 500, greetPause: 50 } });
+  const sekisho = await house(t, { ...PROXIED, timeouts: { proxyHeader: 2_000, greetPause: 50 } });
   for (const version of ['v1', 'v2'] as const) {
     const client = await SmtpClient.connect(sekisho.port);
     const header = printProxyHeader(version, FROM, TO);

@@ -314,17 +314,25 @@ t.test('a transaction keeps the policy with which it began; the next one has the
 });
 
 t.test('a body that comes between DATA and 354 ends the session', async (t) => {
-  const { greet, mta } = await house(
-    t,
-    {},
-    { script: (step) => (step === 'DATA' ? { delay: 300 } : undefined) },
-  );
+  let asked = false;
+  let answer = (): void => {};
+  const answered = new Promise<undefined>((resolve) => {
+    answer = () => resolve(undefined);
+  });
+  const script: LegacyOptions['script'] = (step) => {
+    asked ||= step === 'DATA';
+    return step === 'DATA' ? answered : undefined;
+  };
+  const { greet, mta } = await house(t, {}, { script });
   const client = await greet();
   await client.say('MAIL FROM:<a@b.example>');
   await client.say('RCPT TO:<bob@local.example>');
   client.send('DATA\r\n');
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  client.send('Subject: x\r\n\r\nx\r\n.\r\n');
+  await eventually('the MTA is asked', () => asked);
+  await new Promise((resolve) => client.socket.write('Subject: x\r\n\r\nx\r\n.\r\n', resolve));
+  // What the kernel has, this process has read after a turn of its event loop.
+  for (let turns = 0; turns < 3; turns += 1) await new Promise((resolve) => setImmediate(resolve));
+  answer();
   t.match(await client.reply(), /^421 4\.5\.1/);
   await client.end();
   t.equal(mta.messages.length, 0);
@@ -346,7 +354,7 @@ t.test('a client that reads no replies gets no further work done', async (t) => 
 });
 
 t.test('who talks before the banner is closed, if the site waits for that', async (t) => {
-  const { sekisho } = await house(t, { timeouts: { greetPause: 200 } });
+  const { sekisho } = await house(t, { timeouts: { greetPause: 1_000 } });
   const eager = await SmtpClient.connect(sekisho.port, '127.0.0.2');
   eager.send('NOOP\r\n');
   t.match(await eager.reply(), /^421 4\.5\.1 Improper command pipelining/);

@@ -2,6 +2,7 @@
 import t, { type Test } from 'tap';
 import type { UpstreamOptions } from '../../src/proxy/options.js';
 import { type LegacyMta, type LegacyOptions, startLegacyMta } from '../support/legacy-mta.js';
+import { freePort } from '../support/packages.js';
 import { eventually, type Running, startSekisho } from '../support/sekisho.js';
 import { codeOf, SmtpClient } from '../support/smtp-client.js';
 
@@ -56,6 +57,7 @@ t.test('a refused client costs the MTA nothing', async (t) => {
 
 t.test('at most N at once; the next waits, and past the waiting line is told so', async (t) => {
   const { mtas, sekisho } = await start(t, { maxConnections: 2, maxWaiting: 1, waitTimeout: 60_000 });
+  await eventually('the first probe is over', () => mtas[0]?.active === 0);
   const [first] = await open(sekisho);
   await open(sekisho);
   const third = open(sekisho);
@@ -112,7 +114,7 @@ t.test('after a broken-off transaction RSET comes before the next client', async
 });
 
 t.test('several upstreams: the first that is up, and back again', async (t) => {
-  const { mtas, sekisho } = await start(t, { probeInterval: 1_000 }, {}, {});
+  const { mtas, sekisho } = await start(t, { probeInterval: 1_000 }, { port: await freePort() }, {});
   t.equal(await send(sekisho), 250);
   t.same(
     mtas.map(({ messages }) => messages.length),
@@ -134,9 +136,7 @@ t.test('several upstreams: the first that is up, and back again', async (t) => {
 });
 
 t.test('no upstream: local mail is deferred, a relay is still refused, and it starts without', async (t) => {
-  const gone = await startLegacyMta();
-  await gone.close();
-  const sekisho = await startSekisho({ upstreams: [{ port: gone.port }] });
+  const sekisho = await startSekisho({ upstreams: [{ port: await freePort() }] });
   t.teardown(() => sekisho.stop());
   const [client, reply] = await open(sekisho);
   t.match(reply, /^451 4\.3\.0 Mail server not reachable/);

@@ -188,12 +188,12 @@ t.test('a list that refuses, fails or is silent has nobody on it, and is left al
     },
     {
       lists: ['refusing.example', 'parked.example', 'broken.example'].map((zone) => list(zone)),
-      timeout: 200,
+      timeout: 700,
       tries: 1,
     },
   );
   t.same(await ask('203.0.113.9'), { lists: [], blocked: false });
-  t.same(results(), ['refusing.example refused', 'parked.example refused', 'broken.example failed']);
+  t.same(results().sort(), ['broken.example failed', 'parked.example refused', 'refusing.example refused']);
   await ask('203.0.113.10');
   t.same(
     server.queries.slice(3),
@@ -203,7 +203,7 @@ t.test('a list that refuses, fails or is silent has nobody on it, and is left al
   server.silent(true);
   const began = Date.now();
   t.same(await ask('203.0.113.11'), { lists: [], blocked: false });
-  t.ok(Date.now() - began < 5_000, 'nobody waits for a silent resolver for long');
+  t.ok(Date.now() - began < 15_000, 'nobody waits for a silent resolver for long');
   t.equal(results().at(-1), 'broken.example timeout');
   for (let i = 12; i < 17; i += 1) await ask(`203.0.113.${i}`);
   const asked = server.queries.length;

@@ -63,7 +63,8 @@ export class RedisServer {
       `port ${port}`,
       'bind 127.0.0.1',
       `sentinel monitor mymaster 127.0.0.1 ${master} ${quorum}`,
-      'sentinel down-after-milliseconds mymaster 1000',
+      // On a busy machine a master is silent now and then; see `watchClosely`.
+      'sentinel down-after-milliseconds mymaster 60000',
       'sentinel failover-timeout mymaster 5000',
     ];
     const dir = folder(t, { 'sentinel.conf': `${lines.join('\n')}\n` });
@@ -103,6 +104,25 @@ export class RedisServer {
 const launch = ([file, ...args]: readonly [string, ...string[]], dir: string): ChildProcess =>
   spawn(file, args, { cwd: dir, stdio: 'ignore' });
 
+/** From now on a master that does not answer for a second is down to these sentinels. */
+export const watchClosely = async (sentinels: readonly RedisServer[]): Promise<void> => {
+  const set = ['sentinel', 'set', 'mymaster', 'down-after-milliseconds', '1000'];
+  await Promise.all(sentinels.map(({ port }) => redisCli(port, set)));
+};
+
+/** What a replica has of what its master wrote, as far as `info replication` tells. */
+const offsetOf = async ({ port }: RedisServer, whose: 'master' | 'slave'): Promise<number> => {
+  const told = await redisCli(port, ['info', 'replication']);
+  return Number(new RegExp(`^${whose}_repl_offset:(\\d+)`, 'm').exec(told)?.[1] ?? Number.NaN);
+};
+
+/** Until the replica has all that has been written so far: what it lacks is lost with the master. */
+export const caughtUp = async (master: RedisServer, replica: RedisServer): Promise<void> => {
+  const written = await offsetOf(master, 'master');
+  await eventually('the replica has it all', async () => (await offsetOf(replica, 'slave')) >= written);
+};
+
+/** Of a store whose server is to hang; one whose server is well has longer. */
 export const TIMEOUT = 1_000;
 
 /** A store on a server of the test's own; its warnings go to `events`. */
@@ -112,7 +132,7 @@ export const redisStore = (
   events: SekishoEvent[] = [],
 ): RedisStore => {
   const where = { host: '127.0.0.1', port: 1, db: 0, tls: false, sentinels: [], master: 'mymaster' };
-  const how = { timeout: TIMEOUT, prefix: 'sekisho:', cluster: false, seeds: [] };
+  const how = { timeout: 20_000, prefix: 'sekisho:', cluster: false, seeds: [] };
   const store = new RedisStore({ ...where, ...how, ...given }, (event) => events.push(event));
   t.teardown(() => store.dispose());
   return store;

@@ -197,8 +197,9 @@ failed_logins: { per_address: 1000, per_login: 1000, delay: 1ms }
     t.match(data, /\r\n\t\(authenticated as hoge@local\.example\)\r\n\tby \S+ \(Sekisho\) with ESMTPSA id /);
     t.match(data, /It works\.|This is a test mailing/);
   }
-  const failures = sekisho.out.match(/SASL \S+ authentication failed: .*; login=<[^>]*> proto=smtp/g) ?? [];
-  t.ok(failures.length >= sent / 3, 'one line for each failed login');
+  const failures = (): number =>
+    sekisho.out.match(/SASL \S+ authentication failed: .*; login=<[^>]*> proto=smtp/g)?.length ?? 0;
+  await sekisho.until('one line for each failed login', () => failures() >= sent / 3);
   t.notMatch(sekisho.out + sekisho.err, /sesame/, 'no password in the log');
 });
 

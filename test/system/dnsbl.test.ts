@@ -80,7 +80,7 @@ t.test('lists that a real rbldnsd serves', options, async (t) => {
     servers: [`127.0.0.1:${port}`],
     lists,
     threshold: 2,
-    timeout: 400,
+    timeout: 10_000,
     tries: 1,
   };
   const sekisho = await startSekisho({

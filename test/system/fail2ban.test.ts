@@ -105,7 +105,7 @@ const misdeeds = async (t: Test) => {
 const rejected = ({ type, ...rest }: SekishoEvent): boolean =>
   type === 'auth' && 'result' in rest && rest.result === 'wrong';
 
-t.test('fail2ban finds whom it should, and nobody else', { skip, timeout: 120_000 }, async (t) => {
+t.test('fail2ban finds whom it should, and nobody else', { skip }, async (t) => {
   const { found } = await fail2ban(t);
   const events = await misdeeds(t);
   const wrong = events.filter(rejected).length;

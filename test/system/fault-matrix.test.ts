@@ -50,8 +50,8 @@ const EXPECTED = new Map(
   ROWS.map(([fault = '', ...cells]) => [fault, Object.fromEntries(STEPS.map((step, i) => [step, cells[i]]))]),
 );
 
-/** Deadlines are 4 s at most where something hangs: no answer for so many ms is a hang, however busy the machine. */
-const PATIENCE = 30_000;
+/** Deadlines are 5 s at most where something hangs: no answer for so many ms is a hang, however busy the machine. */
+const PATIENCE = 60_000;
 
 /** The MTA, which can fall ill and recover. */
 class Upstream {
@@ -235,7 +235,7 @@ strangers: { exempt: [127.0.1.0/24] }
 drain: 30s
 timeouts:
   greet_pause: 4s
-${UPSTREAM_DEADLINES.map((each) => `  ${each}: ${deadline}\n`).join('')}  resolve: 1s
+${UPSTREAM_DEADLINES.map((each) => `  ${each}: ${deadline}\n`).join('')}  resolve: 5s
 ${config}`;
 
 const descriptors = ({ process }: Site): number => readdirSync(`/proc/${process.child.pid}/fd`).length;

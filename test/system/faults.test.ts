@@ -64,21 +64,21 @@ const ACTIONS: readonly [string, LegacyAction][] = [
   ['says 421', { say: ['421 4.3.2 going down'] }],
 ];
 
+/** Deadlines that are waited for. */
+const SHORT = {
+  ...{ upstreamGreeting: 3_000, upstreamCommand: 3_000, upstreamMail: 3_000, upstreamRcpt: 3_000 },
+  ...{ upstreamConnect: 3_000, upstreamData: 3_000, upstreamDataEnd: 3_000 },
+};
+
 for (const [what, action] of ACTIONS) {
   t.test(`the upstream ${what} at every step`, async (t) => {
     await Promise.all(
       STEPS.map(async (step) => {
         const name = `${step}: ${what}`;
-        const short = {
-          upstreamGreeting: 1_200,
-          upstreamCommand: 1_200,
-          upstreamMail: 1_200,
-          upstreamRcpt: 1_200,
-        };
         const { mta, sekisho } = await pair(
           t as unknown as Tap.Test,
           (at) => (at === step ? action : undefined),
-          { timeouts: { ...short, upstreamConnect: 1_200, upstreamData: 1_200, upstreamDataEnd: 1_200 } },
+          what === 'says nothing' ? { timeouts: SHORT } : {},
         );
         const client = await SmtpClient.connect(sekisho.port);
         const codes = await mail(client);
@@ -138,19 +138,29 @@ t.test('the client goes at every step', async (t) => {
   const moves = [...SESSION, 'Subject: x\r\n\r\nhalf a mess', 'age\r\n.\r\n'];
   for (let until = 0; until <= moves.length; until += 1) {
     for (const how of ['end', 'resetAndDestroy'] as const) {
-      const { mta, sekisho } = await pair(t as unknown as Tap.Test, (at) =>
-        at === 'dot' ? { delay: 100 } : undefined,
-      );
+      // The reply to the final dot comes when the client is gone.
+      let dot = false;
+      let answer = (): void => {};
+      const answered = new Promise<undefined>((resolve) => {
+        answer = () => resolve(undefined);
+      });
+      const { mta, sekisho } = await pair(t as unknown as Tap.Test, (at) => {
+        dot ||= at === 'dot';
+        return at === 'dot' ? answered : undefined;
+      });
       const client = await SmtpClient.connect(sekisho.port);
       await client.reply();
       for (const move of moves.slice(0, until)) {
         if (SESSION.includes(move)) await client.say(move);
         else client.send(move);
       }
-      await new Promise((resolve) => setTimeout(resolve, 30));
-      client.socket[how]();
-      await eventually('the session ended', () => sekisho.of('disconnect').length === 1);
       const complete = until === moves.length;
+      // An RST takes along what has not been read yet.
+      if (complete) await eventually('the MTA has it all', () => dot);
+      client.socket[how]();
+      if (!complete) await eventually('the session ended', () => sekisho.of('disconnect').length === 1);
+      answer();
+      await eventually('the session is over', () => sekisho.of('disconnect').length === 1);
       t.equal(mta.messages.length, complete ? 1 : 0, `gone after ${until} moves (${how})`);
       const [message] = sekisho.of('message');
       if (complete)

@@ -11,11 +11,11 @@ import { startLegacyMta } from '../support/legacy-mta.js';
 import { MailFlow } from '../support/mail-flow.js';
 import { freePort, install, noPackages } from '../support/packages.js';
 import { folder, runSekisho, SekishoProcess } from '../support/process.js';
-import { RedisServer, redisCli } from '../support/redis-server.js';
+import { caughtUp, RedisServer, redisCli, watchClosely } from '../support/redis-server.js';
 import { eventually } from '../support/sekisho.js';
 import { codeOf, SmtpClient } from '../support/smtp-client.js';
 
-t.setTimeout(300_000);
+t.setTimeout(900_000);
 const PATIENCE = 60_000;
 
 /** Who fetches mail, and who never does. */
@@ -167,6 +167,8 @@ t.test('a fleet loses nothing', { skip }, async (t) => {
   });
 
   await t.test('Redis dies, and its replica takes over', async (t) => {
+    await caughtUp(redis.master, redis.replica);
+    await watchClosely(redis.sentinels);
     await redis.master.kill();
     await flows();
     const answers = new Set<number>();

@@ -107,8 +107,11 @@ t.test('Postfix sees the client', { skip }, async (t) => {
     });
     const helo = `client${index}.example`;
     t.match(await send(sekisho.port, '127.0.0.2', helo), /^250 2\.0\.0 Ok: queued/, what);
-    await eventually('it is queued', () => postfix.queue().some((text) => text.includes(helo)));
-    const message = postfix.queue().find((text) => text.includes(helo)) ?? '';
+    let message = '';
+    await eventually('it is queued', () => {
+      message = postfix.queue().find((text) => text.includes(helo)) ?? '';
+      return message !== '';
+    });
     const own = identity === 'xclient' ? helo : 'sekisho.local.example';
     t.match(message, new RegExp(`Received: from ${own} \\((?:unknown|\\S+) \\[127\\.0\\.0\\.2\\]\\)`), what);
     t.match(
@@ -119,7 +122,7 @@ t.test('Postfix sees the client', { skip }, async (t) => {
     t.match(await send(sekisho.port, '127.0.0.1', helo, 'y@victim.example'), /^250/, what);
     t.strictSame([sekisho.of('upstream-down'), sekisho.of('upstream-fault')], [[], []], what);
   }
-  t.match(postfix.log, /: client=\S+\[127\.0\.0\.2\]/);
+  await eventually('Postfix says so', () => /: client=\S+\[127\.0\.0\.2\]/.test(postfix.log));
   const deaf = await running(t, { policy, upstreams: [{ port: plain, identity: 'xclient' }] });
   t.match(deaf.of('upstream-down'), [{ reason: /does not offer XCLIENT/ }]);
   t.match(await send(deaf.port, '127.0.0.1', 'c.example'), /^451/, 'rather than as Sekisho itself');
@@ -134,5 +137,5 @@ t.test('from HAProxy through Sekisho to Postfix', { skip }, async (t) => {
   });
   const [port = 0] = await startHaproxy(t, sekisho.port, ['send-proxy-v2']);
   t.match(await send(port, '127.0.0.7', 'far.example'), /^250 2\.0\.0 Ok: queued/);
-  t.match(postfix.log, /: client=\S+\[127\.0\.0\.7\]/);
+  await eventually('Postfix says so', () => /: client=\S+\[127\.0\.0\.7\]/.test(postfix.log));
 });

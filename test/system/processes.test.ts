@@ -11,7 +11,7 @@ import { folder, runSekisho, SekishoProcess } from '../support/process.js';
 import { eventually } from '../support/sekisho.js';
 import { codeOf, SmtpClient } from '../support/smtp-client.js';
 
-t.setTimeout(300_000);
+t.setTimeout(900_000);
 
 const POLICY = (domain: string): string =>
   `version: 1\nrules: [{ name: inbound, allow: { to: ${domain} } }]\n`;
@@ -204,14 +204,13 @@ t.test('two processes are one service', async (t) => {
     t.match(await ask(running, `upstreams/${name}/resume`, post), { state: 'up' });
     t.strictSame(await codesFor(clients, 'y@local.example'), new Set([250]));
     t.match(await ask(running, 'upstreams/nobody/drain', post), { status: 404 });
-    t.equal(
+    const told = (): number =>
       count(
         running.out,
         /"event":"admin-change".*"action":"upstream-drain","target":"127[^"]*","status":200/g,
-      ),
-      1,
-      'told once',
-    );
+      );
+    await running.until('it is told', () => told() > 0);
+    t.equal(told(), 1, 'once');
     t.match(
       await ask(running, 'explain', {
         method: 'POST',
@@ -236,13 +235,23 @@ t.test('two processes are one service', async (t) => {
   await t.test('connections at once are counted over both', async (t) => {
     const clients = await spread(t, running, '127.0.0.3');
     while (clients.length < 38) clients.push(await greeted(t, port, '127.0.0.3'));
-    // What each has is told each second; then nobody gets in beyond the 40 that are allowed.
-    await sleep(2_500);
-    const more = await Promise.all(Array.from({ length: 20 }, () => SmtpClient.connect(port, '127.0.0.3')));
-    const codes = await Promise.all(more.map(async (client) => codeOf(await client.reply())));
-    t.ok(codes.filter((code) => code === 220).length <= 4, `beyond 40: ${codes}`);
-    t.ok(codes.includes(421));
-    for (const client of [...clients, ...more]) client.destroy();
+    // What each has is told each second: some get in meanwhile, until both know of as many as may be.
+    const codes = async (): Promise<readonly number[]> => {
+      const batch = await Promise.all(
+        Array.from({ length: 20 }, () => SmtpClient.connect(port, '127.0.0.3')),
+      );
+      const heard = await Promise.all(batch.map(async (client) => codeOf(await client.reply())));
+      for (const [i, client] of batch.entries()) {
+        if (heard[i] === 220 && clients.length < 40) clients.push(client);
+        else client.destroy();
+      }
+      return heard;
+    };
+    await eventually('nobody gets in beyond the 40 that are allowed', async () =>
+      (await codes()).every((code) => code === 421),
+    );
+    t.equal(clients.length, 40);
+    for (const client of clients) client.destroy();
   });
 
   const prober = new Prober(port);
@@ -274,14 +283,13 @@ t.test('two processes are one service', async (t) => {
     const [victim = 0] = await pids();
     const before = await scrape(running);
     signal(victim, 'SIGSTOP');
-    const during = await scrape(running);
-    t.equal(
-      [during('sekisho_process_up{process="1"}'), during('sekisho_process_up{process="2"}')].filter(
-        (up) => up === 0,
-      ).length,
-      1,
-      'a scrape says which one hangs',
-    );
+    let during = before;
+    // Each has a second for its figures, which on a busy machine may be too little for one that does not hang.
+    await eventually('a scrape says which one hangs', async () => {
+      during = await scrape(running);
+      const up = ['1', '2'].map((each) => during(`sekisho_process_up{process="${each}"}`));
+      return up.filter((each) => each === 0).length === 1;
+    });
     t.ok((during(connectionsTotal) ?? 0) >= (before(connectionsTotal) ?? 0));
     t.equal((await fetch(`${api(running)}readyz`)).status, 200, 'the other serves');
     const greetedBefore = prober.greeted;
@@ -362,7 +370,7 @@ t.test('two processes are one service', async (t) => {
     t.equal(codeOf(await done.reply()), 250, 'what has begun finishes');
     t.equal(running.code, undefined);
     running.child.kill('SIGTERM');
-    t.equal(await running.ended(15_000), 0);
+    t.equal(await running.ended(), 0);
     t.notMatch(running.out + running.err, /internal-error|\n\s+at /);
   });
 });

@@ -159,8 +159,12 @@ t.test('Prometheus sees what happens and says when it is bad', { skip: missing ?
   await holds('the upstream is up', value('sekisho_upstream_up{upstream="old"}', 1));
   await holds('the relay is closed', value('sekisho_relay_selftest_open_forms', 0));
   await holds('rules are evaluated', value('sekisho:connections:used', 0));
-  t.strictSame(await prometheus.faults(), [''], 'OpenMetrics is understood');
-  t.strictSame(await prometheus.firing(), [], 'all is quiet');
+  // A scrape has a second, which on a busy machine is now and then too little.
+  await holds('OpenMetrics is understood', async () => {
+    const faults = await prometheus.faults();
+    return faults.length === 1 && faults[0] === '';
+  });
+  await holds('all is quiet', async () => (await prometheus.firing()).length === 0);
 
   writeFileSync(path.join(dir, 'policy.yaml'), OPEN);
   sekisho.child.kill('SIGHUP');

@@ -20,7 +20,7 @@ const options = reason === undefined ? {} : { skip: reason };
 const run = (file: string, args: readonly string[], input = ''): Promise<{ code: number; out: string }> =>
   new Promise((resolve) => {
     const env = { ...process.env, HOME: '/nonexistent', LC_ALL: 'C.UTF-8' };
-    const child = execFile(file, args, { env, timeout: 60_000 }, (error, stdout, stderr) => {
+    const child = execFile(file, args, { env, timeout: 180_000 }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code ?? 1), out: stdout + stderr });
     });
     child.stdin?.on('error', () => {});

@@ -87,6 +87,9 @@ const play = async (each: SmugglingCase, client: SmtpClient): Promise<string> =>
   return client.transcript;
 };
 
+/** Made once and before all else: meanwhile no session would go on. */
+const certificate = materialOf(certify(folder(t), 'mail.local.example'));
+
 /** SMTP AUTH as these cases expect it: in clear text for an exempted network, or, in the one about it, under TLS only. */
 const loginsFor = async (t: Tap.Test, { id }: SmugglingCase): Promise<Partial<Setting>> => {
   const dir = folder(t as Test, { users: 'a:{PLAIN}secret\n' });
@@ -101,10 +104,17 @@ const loginsFor = async (t: Tap.Test, { id }: SmugglingCase): Promise<Partial<Se
   const device = { name: 'old', networks, tlsFloor: undefined, starttls: true, plaintextAuth: true };
   return {
     logins: [store],
-    tls: [materialOf(certify(dir, 'mail.local.example'))],
+    tls: [certificate],
     listener: { tls: 'starttls' },
     devices: id === 'auth-plain-notls' ? [] : [device],
   };
+};
+
+/** Where a deadline is what the case is about. */
+const TIMEOUTS: Readonly<Record<string, Setting['timeouts']>> = {
+  'len-20': { command: 1_000 },
+  'be-01': { upstreamRcpt: 1_500 },
+  'be-12': { upstreamRcpt: 1_500 },
 };
 
 const check = async (t: Tap.Test, each: SmugglingCase): Promise<void> => {
@@ -115,7 +125,7 @@ const check = async (t: Tap.Test, each: SmugglingCase): Promise<void> => {
   const sekisho = await startSekisho({
     upstreams: [{ port: mta.port }],
     ...(each.category === 'auth' ? await loginsFor(t, each) : {}),
-    timeouts: { command: 1_000, upstreamRcpt: 1_500, upstreamGreeting: 2_000 },
+    timeouts: TIMEOUTS[each.id] ?? {},
   });
   const client = await SmtpClient.connect(sekisho.port, STRANGER);
   try {

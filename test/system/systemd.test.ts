@@ -51,6 +51,8 @@ t.test('the service', why === undefined ? {} : { skip: why }, async (t) => {
     },
     { binds: INSTALLED.binds },
   );
+  /** What it has got of the service so far: journald takes lines as it comes to them. */
+  const journal = (): string => vm.run('journalctl', ['--no-pager', '-o', 'cat', '-u', 'sekisho']).out;
   const main = (): string => vm.show('sekisho', 'MainPID');
   const capabilities = (): string => /^CapEff:\s+(\S+)/m.exec(vm.read(`/proc/${main()}/status`))?.[1] ?? '';
   const start = (...args: string[]): void => {
@@ -79,19 +81,11 @@ t.test('the service', why === undefined ? {} : { skip: why }, async (t) => {
   await t.test('reloads what is sound, and says what is not', async (t) => {
     vm.write('/etc/sekisho/policy.yaml', `${POLICY}  - { name: inside, allow: { client: 192.0.2.0/24 } }\n`);
     start('reload', 'sekisho');
-    await eventually('the reload', () =>
-      /"event":"reload","ok":true/.test(
-        vm.run('journalctl', ['--no-pager', '-o', 'cat', '-u', 'sekisho']).out,
-      ),
-    );
+    await eventually('the reload', () => /"event":"reload","ok":true/.test(journal()));
     const pid = main();
     vm.write('/etc/sekisho/policy.yaml', 'version: 1\nrules: nonsense\n');
     t.not(vm.run('systemctl', ['reload', 'sekisho']).code, 0, 'the command fails');
-    t.match(
-      vm.run('journalctl', ['--no-pager', '-o', 'cat', '-u', 'sekisho']).out,
-      /policy\.yaml:2/,
-      'the journal says why',
-    );
+    await eventually('the journal says why', () => /policy\.yaml:2/.test(journal()));
     t.equal(vm.show('sekisho', 'ActiveState'), 'active', 'the old policy goes on');
     t.equal(main(), pid);
     vm.write('/etc/sekisho/policy.yaml', POLICY);
@@ -108,7 +102,7 @@ t.test('the service', why === undefined ? {} : { skip: why }, async (t) => {
       () => main() !== pid && vm.show('sekisho', 'ActiveState') === 'active',
       60_000,
     );
-    t.equal(vm.show('sekisho', 'NRestarts'), '1');
+    t.ok(Number(vm.show('sekisho', 'NRestarts')) >= 1);
     t.match(await greeting(vm.net, 25), /^220 /);
   });
 
@@ -154,9 +148,6 @@ t.test('the service', why === undefined ? {} : { skip: why }, async (t) => {
     t.equal(vm.show('sekisho', 'Result'), 'exit-code');
     t.equal(vm.show('sekisho', 'ExecMainStatus'), '2');
     t.equal(vm.show('sekisho', 'NRestarts'), '0');
-    t.match(
-      vm.run('journalctl', ['--no-pager', '-o', 'cat', '-u', 'sekisho', '-n', '5']).out,
-      /nowhere\.yaml/,
-    );
+    await eventually('the journal says why', () => /nowhere\.yaml/.test(journal()));
   });
 });

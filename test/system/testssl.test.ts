@@ -40,7 +40,7 @@ const examine = (dir: string, port: number, ca: string, more: readonly string[])
     execFile(
       'testssl',
       [...HOW, ...patience, ...WHAT, ...target],
-      { cwd: dir, timeout: 240_000 },
+      { cwd: dir, timeout: 600_000 },
       (_, out) => {
         try {
           const found: unknown = JSON.parse(readFileSync(file, 'utf8'));
@@ -53,7 +53,7 @@ const examine = (dir: string, port: number, ca: string, more: readonly string[])
   });
 };
 
-t.test('testssl.sh', { skip: noPackages() ?? false, timeout: 300_000 }, async (t) => {
+t.test('testssl.sh', { skip: noPackages() ?? false, timeout: 900_000 }, async (t) => {
   await install(['testssl=testssl.sh']);
   const dir = folder(t);
   const ca = authority(dir, 'ca');

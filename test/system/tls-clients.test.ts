@@ -73,7 +73,7 @@ const sClient = async (
     out += String(chunk).replace(/^(?=\d{3} )/gm, '# ');
   });
   next();
-  const timer = setTimeout(() => child.kill(), 15_000);
+  const timer = setTimeout(() => child.kill(), 60_000);
   const [code] = await once(child, 'close');
   clearTimeout(timer);
   return { code: typeof code === 'number' ? code : null, out };

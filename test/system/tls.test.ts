@@ -137,8 +137,8 @@ t.test('plaintext injection', async (t) => {
 
 t.test('implicit TLS, versions, limits and silence', async (t) => {
   const tls = [materialOf(certify(folder(t), 'mail.example.org'))];
-  const setting = { tls, limits: { connectionsPerAddress: 1 }, timeouts: { tlsHandshake: 1_000 } };
-  const { port, of, mta } = await house(t, { ...setting, listener: { tls: 'implicit' } });
+  const setting = { tls, limits: { connectionsPerAddress: 1 }, timeouts: { tlsHandshake: 3_000 } };
+  const { port, of, mta, proxy } = await house(t, { ...setting, listener: { tls: 'implicit' } });
   for (let i = 0; i < 3; i += 1) {
     const client = SmtpClient.over(await handshake({ port, host: '127.0.0.1' }));
     t.match(await client.reply(), /^220 legacy/);
@@ -149,26 +149,26 @@ t.test('implicit TLS, versions, limits and silence', async (t) => {
     t.equal(codeOf(await client.say('x\r\n.')), 250);
     client.send('QUIT\r\n');
     await client.end();
-    await eventually('its place is free again', () => of('disconnect').length === i + 1);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await eventually('its place is free again', () => proxy.sessions === 0);
+    t.equal(of('disconnect').length, i + 1);
   }
   t.equal(mta.messages.length, 3);
   const old = { minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' } as const;
   await t.rejects(handshake({ port, host: '127.0.0.1', ...old }), 'TLS 1.1 is refused');
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await eventually('and gone', () => proxy.sessions === 0);
   const mute = await SmtpClient.connect(port);
-  await mute.end(5_000);
+  await mute.end();
   t.match(of('tls-handshake').at(-1), { result: 'failed', reason: 'no handshake within the deadline' });
   const exempt = await house(t, { tls, listener: { tls: 'implicit', tlsFloor: '1.0' } });
   const device = await handshake({ port: exempt.port, host: '127.0.0.1', ...old });
   t.equal(device.getProtocol(), 'TLSv1.1', 'where the floor is lower it is served');
   device.destroy();
-  const silent = await house(t, { tls, timeouts: { tlsHandshake: 1_000 }, listener: { tls: 'starttls' } });
+  const silent = await house(t, { tls, timeouts: { tlsHandshake: 3_000 }, listener: { tls: 'starttls' } });
   const waits = await SmtpClient.connect(silent.port);
   await waits.reply();
   await waits.say('EHLO c.example');
   await waits.say('STARTTLS');
-  await waits.end(5_000);
+  await waits.end();
   await eventually('no session left', () => silent.proxy.sessions === 0);
 });
 

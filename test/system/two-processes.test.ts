@@ -13,12 +13,12 @@ import { RedisServer } from '../support/redis-server.js';
 import { eventually } from '../support/sekisho.js';
 import { codeOf, SmtpClient } from '../support/smtp-client.js';
 
-t.setTimeout(300_000);
+t.setTimeout(900_000);
 
 /** Where users are; 127.0.0.5 never fetches mail. */
 const [BOB, CAROL, DAVE, STRANGER] = ['127.0.0.2', '127.0.0.3', '127.0.0.4', '127.0.0.5'];
-/** Milliseconds that a window may take to the other process, on the busiest machine; 100 are meant. */
-const MOST = 1_000;
+/** Milliseconds that a window may take to the other process, on the busiest machine; 100 are meant, and are told. */
+const MOST = 30_000;
 
 const POLICY = `version: 1
 rules:
@@ -93,7 +93,7 @@ const fetchMail = (
 /** Milliseconds until a recipient elsewhere is let pass. */
 const untilAllowed = async (client: SmtpClient): Promise<number> => {
   const begun = performance.now();
-  await eventually('the window holds', async () => (await relay(client)) === 250, 20_000);
+  await eventually('the window holds', async () => (await relay(client)) === 250);
   return performance.now() - begun;
 };
 
@@ -184,12 +184,12 @@ t.test('two processes share windows', { skip }, async (t) => {
     await cannotAnswer('hung');
     redis.signal('SIGCONT');
     const all = (code: number) => async () => (await codes()).every((each) => each === code);
-    await eventually('the window holds again', all(250), 30_000);
+    await eventually('the window holds again', all(250));
 
     await redis.kill();
     await cannotAnswer('dead');
     await redis.restart();
-    await eventually('it is known that there is none', all(550), 30_000);
+    await eventually('it is known that there is none', all(550));
     for (const process of processes) {
       await process.until('a warning', () => /it has lost what it knew: windows/.test(process.out));
       await localMail(t, process, mta);

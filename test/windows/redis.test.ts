@@ -23,7 +23,7 @@ const none = noPackages();
 if (none !== undefined) console.log(`# the tests of Redis are skipped: it ${none}`);
 else await install(['redis-server']);
 
-t.setTimeout(120_000);
+t.setTimeout(900_000);
 
 /** Asks everything, and returns how each question failed and how long the slowest took, ms. */
 const askAll = async (store: RedisStore): Promise<{ errors: unknown[]; took: number }> => {
@@ -77,7 +77,7 @@ t.test('against a real server', { skip: none ?? false }, async (t) => {
   });
 
   t.test('more than a page of windows', async (t) => {
-    const store = await ready(redisStore(t, { port, prefix: 'many:', timeout: 10_000 }));
+    const store = await ready(redisStore(t, { port, prefix: 'many:' }));
     const now = Date.now();
     const keys = Array.from({ length: 1_200 }, (_, i) => `k${i}`);
     await Promise.all(keys.map((key) => store.open(aWindow(now, { key }), 3, now)));
@@ -91,16 +91,16 @@ t.test('against a real server', { skip: none ?? false }, async (t) => {
 t.test('a server that hangs, dies and comes back empty', { skip: none ?? false }, async (t) => {
   const server = await RedisServer.start(t);
   const events: SekishoEvent[] = [];
-  const store = await ready(redisStore(t, { port: server.port }, events));
+  const store = await ready(redisStore(t, { port: server.port, timeout: TIMEOUT }, events));
   const now = Date.now();
   await store.open(aWindow(now), 3, now);
 
   server.signal('SIGSTOP');
   const hung = await askAll(store);
   allFail(t, hung.errors, 'it hangs');
-  t.ok(hung.took < TIMEOUT + 900, `it took ${hung.took} ms`);
+  t.ok(hung.took >= TIMEOUT && hung.took < 20 * TIMEOUT, `it took ${hung.took} ms`);
   // For so long that the client hangs up and tries anew, in vain.
-  await eventually('it is told', () => events.some((each) => each.type === 'warning'), 20_000);
+  await eventually('it is told', () => events.some((each) => each.type === 'warning'));
   allFail(t, (await askAll(store)).errors, 'it still hangs');
   server.signal('SIGCONT');
   await ready(store);
@@ -111,7 +111,10 @@ t.test('a server that hangs, dies and comes back empty', { skip: none ?? false }
   await eventually('it is gone', async () => !(await answers(store)));
   const dead = await askAll(store);
   allFail(t, dead.errors, 'it is dead');
-  t.ok(dead.took < TIMEOUT, `told at once, in ${dead.took} ms`);
+  t.ok(
+    dead.errors.every((each) => /no connection/.test(String(each))),
+    'told at once, without a wait for an answer',
+  );
   await server.restart();
   await ready(store);
   t.strictSame(await store.lookup('192.0.2.1', now), [], 'it is empty');
@@ -192,7 +195,7 @@ t.test('TLS both ways, an ACL, and Valkey', { skip: none ?? false }, async (t) =
     for (const [what, [given, why]] of Object.entries(cases)) {
       const events: SekishoEvent[] = [];
       const store = redisStore(t, given, events);
-      await eventually(what, () => events.length > 0, 20_000);
+      await eventually(what, () => events.length > 0);
       t.match(events[0], { type: 'warning', text: why }, what);
       allFail(t, (await askAll(store)).errors, what);
     }
