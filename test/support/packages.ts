@@ -3,7 +3,7 @@
  * another, so they are unpacked into a cache. Without root and apt there is a reason to skip, which is printed.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -33,25 +33,29 @@ export const noPackages = (): string | undefined => {
   return found('apt-get') ? undefined : 'needs apt to get Debian packages';
 };
 
+/**
+ * Takes a name that one process of this host has at a time: until it closes the server, or ends. It is in no file, so
+ * whoever is killed leaves nothing behind. Undefined: another has it.
+ */
+const take = (name: string): Promise<net.Server | undefined> =>
+  new Promise((resolve) => {
+    const server = net.createServer();
+    server.once('error', () => resolve(undefined));
+    server.listen({ path: `\0sekisho-test-${name}` }, () => resolve(server));
+  });
+
 /** One at a time over all test processes: apt has but one lock, and waits for none. */
 const locked = async <T>(work: () => T): Promise<T> => {
   mkdirSync(CACHE, { recursive: true });
-  const lock = path.join(CACHE, 'lock');
-  for (let tries = 0; ; tries += 1) {
-    try {
-      mkdirSync(lock);
-      break;
-    } catch (error) {
-      // Somebody who was killed holding it must not stop everybody for ever.
-      if (tries > 1_200) throw error;
-      if (tries === 1_199) rmdirSync(lock);
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
+  let lock = await take('packages');
+  while (lock === undefined) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    lock = await take('packages');
   }
   try {
     return work();
   } finally {
-    rmdirSync(lock);
+    lock.close();
   }
 };
 
@@ -180,17 +184,13 @@ const isFree = (port: number): Promise<boolean> =>
     server.listen({ host: '127.0.0.1', port }, () => server.close(() => resolve(true)));
   });
 
-/** Keeps a port from every other test, as long as this process lives, without being in its way: by a name of no file. */
-const claim = (port: number): Promise<boolean> =>
-  new Promise((resolve) => {
-    if (process.platform !== 'linux') return resolve(true);
-    const claimed = net.createServer();
-    claimed.once('error', () => resolve(false));
-    claimed.listen({ path: `\0sekisho-test-port-${port}` }, () => {
-      claimed.unref();
-      resolve(true);
-    });
-  });
+/** Keeps a port from every other test as long as this process lives, without being in its way. */
+const claim = async (port: number): Promise<boolean> => {
+  if (process.platform !== 'linux') return true;
+  const claimed = await take(`port-${port}`);
+  claimed?.unref();
+  return claimed !== undefined;
+};
 
 /**
  * A port for a peer that cannot choose one by itself, or on which nobody is to answer. One that the kernel chose could be

@@ -44,12 +44,16 @@ const run = (file: string, args: readonly string[]): Promise<{ code: number; out
     child.stdin?.end('Subject: x\n\nx\n');
   });
 
-/** What one of nmap's scripts said about a port. */
+/** What one of nmap's scripts said about a port; on a busy machine it gives up now and then, and is asked again. */
 const nmap = async (port: number, script: string, args: string): Promise<string> => {
   const wanted = ['--script', `+${script}`, '--script-args', args];
-  const { out } = await run('nmap', ['-Pn', '-n', '-p', `${port}`, ...wanted, '-oX', '-', '127.0.0.1']);
-  const said = new RegExp(`<script id="${script}" output="([^"]*)"`).exec(out)?.[1];
-  return said ?? '';
+  let said = '';
+  for (let tries = 0; tries < 3; tries += 1) {
+    const { out } = await run('nmap', ['-Pn', '-n', '-p', `${port}`, ...wanted, '-oX', '-', '127.0.0.1']);
+    said = new RegExp(`<script id="${script}" output="([^"]*)"`).exec(out)?.[1] ?? '';
+    if (said !== '' && !/couldn.t|timed? ?out|\bERROR\b|\bEOF\b/i.test(said)) break;
+  }
+  return said;
 };
 
 const scripted =

@@ -125,13 +125,19 @@ t.test('real sendmail with promiscuous_relay', options, async (t) => {
         'smtp-open-relay.domain=victim.example,smtp-open-relay.from=antispam,smtp-open-relay.to=relaytest',
         '127.0.0.1',
       ]);
-    const direct = await scan(sendmail.port);
-    t.match(direct.out, /Server is an open relay \(\d+\/\d+ tests\)/, direct.out);
+    let direct = '';
+    // Its script has little patience, so on a busy machine it gives up now and then.
+    await eventually('it finds it directly', async () => {
+      direct = (await scan(sendmail.port)).out;
+      return /Server is an open relay \(\d+\/\d+ tests\)/.test(direct);
+    });
     const before = taken('victim.example').length;
-    const through = await scan(strict.port);
-    t.notMatch(through.out, /is an open relay/);
-    // After ten refusals the session ends, before nmap has tried all it knows.
-    t.match(through.out, /smtp-open-relay: (?:Server doesn't seem to be|SMTP: RSET 421)/, through.out);
+    await eventually('and none through Sekisho', async () => {
+      const { out } = await scan(strict.port);
+      t.notMatch(out, /is an open relay/);
+      // After ten refusals the session ends, before nmap has tried all it knows.
+      return /smtp-open-relay: (?:Server doesn't seem to be|SMTP: RSET 421)/.test(out);
+    });
     t.equal(taken('victim.example').length, before, 'and the queue agrees');
   });
 
