@@ -21,6 +21,8 @@ export class CommandLines {
   readonly #peer: Peer;
   #lines: LineScanner;
   #verb: string | undefined;
+  /** The next line began with the octets that came last, at `since`: no clock need be asked for its end. */
+  #fresh = false;
 
   constructor(service: Service, state: SessionState, notes: SessionNotes, peer: Peer) {
     this.#service = service;
@@ -41,7 +43,8 @@ export class CommandLines {
   }
 
   push(chunk: Buffer): void {
-    if (this.#lines.pending === 0) this.since = monotonic();
+    this.#fresh = this.#lines.pending === 0;
+    if (this.#fresh) this.since = monotonic();
     this.#lines.push(chunk);
   }
 
@@ -74,7 +77,8 @@ export class CommandLines {
   }
 
   #line(buffer: Buffer, start: number, end: number, waiting: boolean): SessionEvent {
-    this.since = monotonic();
+    if (!this.#fresh) this.since = monotonic();
+    this.#fresh = false;
     const ahead = this.#lines.pending > 0 || waiting;
     if (this.#state.phase === 'auth')
       return { type: 'auth-line', text: buffer.toString('latin1', start, end), ahead };

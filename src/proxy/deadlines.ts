@@ -2,6 +2,9 @@
  * One coarse ticker for all deadlines: a timer for each socket would cost more than the sockets do.
  * Whoever has a deadline is ticked once a second, so a deadline is kept to the second.
  */
+
+// The global one is got anew at each use.
+import { performance } from 'node:perf_hooks';
 import { REPLIES, type Reply } from '../smtp/reply.js';
 import type { Timeouts } from './options.js';
 

@@ -31,6 +31,7 @@ export class Devices {
 
   /** The first rule whose networks hold the client. */
   find(client: Ip): DeviceRule | undefined {
+    if (this.#rules.length === 0) return undefined;
     return this.#rules.find(({ set }) => set.has(client))?.rule;
   }
 

@@ -163,9 +163,13 @@ export class Pool implements UpstreamOwner, Ticked {
     connection.user = undefined;
     if (connection.closed) return;
     if (how === 'close' || !connection.quiet) connection.destroy('the transaction was broken off');
-    else if (this.#stopped || this.draining || this.bound || this.#worn(connection)) connection.quit();
-    else if (clean) this.rested(connection);
-    else connection.reset();
+    else if (this.#stopped || this.draining || this.bound) connection.quit();
+    else {
+      const now = monotonic();
+      if (this.#worn(connection, now)) connection.quit();
+      else if (clean) this.#rest(connection, now);
+      else connection.reset();
+    }
   }
 
   /** Connects once to learn whether the upstream is well and what it can do. */
@@ -188,12 +192,16 @@ export class Pool implements UpstreamOwner, Ticked {
     this.#proved(connection);
     const seconds = (monotonic() - connection.openedAt) / 1000;
     this.#note({ type: 'upstream-connect', upstream: this.options.name, seconds });
-    this.#offer(connection, false);
+    this.#offer(connection, undefined);
   }
 
   rested(connection: UpstreamConnection): void {
-    this.#lastProof = monotonic();
-    this.#offer(connection, true);
+    this.#rest(connection, monotonic());
+  }
+
+  #rest(connection: UpstreamConnection, now: number): void {
+    this.#lastProof = now;
+    this.#offer(connection, now);
   }
 
   gone(connection: UpstreamConnection, why: string): void {
@@ -227,19 +235,23 @@ export class Pool implements UpstreamOwner, Ticked {
     if (now - since >= interval && this.#idle.length === 0) this.probe();
   }
 
-  /** The next in line gets it, else it rests; one that nobody asked for (a probe) is closed. */
-  #offer(connection: UpstreamConnection, rest: boolean): void {
+  /**
+   * The next in line gets it, else it rests from `now` on; one that nobody asked for (a probe) is closed. `now` is undefined
+   * for one that has served nobody yet.
+   */
+  #offer(connection: UpstreamConnection, now: number | undefined): void {
     const next = this.#nextFor(connection);
     if (next !== undefined) {
-      next.applicant.acquired(connection, rest);
+      next.applicant.acquired(connection, now !== undefined);
       return;
     }
     this.#busy.delete(connection);
-    if (this.#stopped || this.draining || this.bound || !rest || this.options.maxMessages <= 1) {
+    const { maxMessages } = this.options;
+    if (this.#stopped || this.draining || this.bound || now === undefined || maxMessages <= 1) {
       connection.quit();
       return;
     }
-    connection.idleSince = monotonic();
+    connection.idleSince = now;
     this.#idle.push(connection);
   }
 

@@ -25,29 +25,36 @@ export interface LoanApplicant {
   unavailable(busy: boolean): void;
 }
 
+/** Those known to be down come last, in their own order: they are tried only when no other lends. */
+const upFirst = (pools: readonly Pool[]): readonly Pool[] =>
+  [...pools].sort((a, b) => Number(a.up === false) - Number(b.up === false));
+
+const isBound = ({ bound }: Pool): boolean => bound;
+
 /** Tries one pool after the other until one lends. */
 class Attempt implements Applicant {
-  #index = -1;
-  #order: readonly Pool[];
-  #busy = false;
+  /** The applicant has heard, or has cancelled. */
+  over = false;
   guest: Introduction | undefined;
-  cancelled = false;
+  readonly #order: readonly Pool[];
+  readonly #applicant: LoanApplicant;
+  readonly #onOver: (applicant: LoanApplicant) => void;
+  #index = -1;
+  #busy = false;
 
-  constructor(
-    pools: readonly Pool[],
-    readonly applicant: LoanApplicant,
-  ) {
-    // Those known to be down come last, in their own order: they are tried only when no other lends.
-    this.#order = [...pools].sort((a, b) => Number(a.up === false) - Number(b.up === false));
+  constructor(pools: readonly Pool[], applicant: LoanApplicant, onOver: (applicant: LoanApplicant) => void) {
+    this.#order = pools.length === 1 ? pools : upFirst(pools);
+    this.#applicant = applicant;
+    this.#onOver = onOver;
   }
 
   start(): void {
-    if (!this.#order.some(({ bound }) => bound)) return this.next();
+    if (!this.#order.some(isBound)) return this.next();
     const named = this.#order.some(({ options }) => options.identity === 'xclient');
-    const guest = this.applicant.introduce(named);
+    const guest = this.#applicant.introduce(named);
     const known = (introduction: Introduction): void => {
       this.guest = introduction;
-      if (!this.cancelled) this.next();
+      if (!this.over) this.next();
     };
     if (guest instanceof Promise) void guest.then(known);
     else known(guest);
@@ -56,12 +63,14 @@ class Attempt implements Applicant {
   next(): void {
     this.#index += 1;
     const pool = this.#order[this.#index];
-    if (pool === undefined) this.applicant.unavailable(this.#busy);
-    else pool.acquire(this);
+    if (pool !== undefined) return pool.acquire(this);
+    this.#end();
+    this.#applicant.unavailable(this.#busy);
   }
 
   acquired(connection: UpstreamConnection, reused: boolean): void {
-    this.applicant.lent({ pool: this.#order[this.#index] as Pool, connection, reused });
+    this.#end();
+    this.#applicant.lent({ pool: this.#order[this.#index] as Pool, connection, reused });
   }
 
   unavailable(busy: boolean): void {
@@ -70,14 +79,21 @@ class Attempt implements Applicant {
   }
 
   cancel(): void {
-    this.cancelled = true;
+    this.#end();
     this.#order[this.#index]?.cancel(this);
+  }
+
+  #end(): void {
+    this.over = true;
+    this.#onOver(this.#applicant);
   }
 }
 
 export class Upstreams {
   readonly pools: readonly Pool[];
+  /** Those that wait. */
   readonly #attempts = new Map<LoanApplicant, Attempt>();
+  readonly #onOver = (applicant: LoanApplicant): void => void this.#attempts.delete(applicant);
   /** This host's name in EHLO. */
   readonly ownName: string;
   readonly #ways: Ways<Pool>;
@@ -115,24 +131,14 @@ export class Upstreams {
 
   /** Asks for a connection to one of `pools`, the first preferred; the applicant hears exactly once, perhaps before this returns, unless it cancels. */
   acquire(applicant: LoanApplicant, pools: readonly Pool[]): void {
-    const attempt = new Attempt(pools, {
-      introduce: (named) => applicant.introduce(named),
-      lent: (loan) => {
-        this.#attempts.delete(applicant);
-        applicant.lent(loan);
-      },
-      unavailable: (busy) => {
-        this.#attempts.delete(applicant);
-        applicant.unavailable(busy);
-      },
-    });
-    this.#attempts.set(applicant, attempt);
+    const attempt = new Attempt(pools, applicant, this.#onOver);
     attempt.start();
+    // Nearly always a connection was at rest.
+    if (!attempt.over) this.#attempts.set(applicant, attempt);
   }
 
   cancel(applicant: LoanApplicant): void {
-    this.#attempts.get(applicant)?.cancel();
-    this.#attempts.delete(applicant);
+    if (this.#attempts.size > 0) this.#attempts.get(applicant)?.cancel();
   }
 
   /** Probes all; resolves when each has answered or failed, or after `patience` ms. */

@@ -7,7 +7,7 @@
 import { ADDRESS_FIELDS, checkAddressField } from './address-field.js';
 import { Boundaries } from './boundaries.js';
 import { boundariesOf, checkBoundary, checkContentType, parseContentType } from './content-type.js';
-import { FieldNames, FieldReader } from './field-reader.js';
+import { type FieldListener, FieldNames, FieldReader } from './field-reader.js';
 import { LIMITS, type PatchId } from './patches.js';
 import type { Finding, ShieldRules } from './rules.js';
 
@@ -54,16 +54,24 @@ interface Section {
   message: boolean;
 }
 
+/** All of an instance's sessions have the same mark. */
+let lastMark = '';
+let lastOctets = Buffer.alloc(0);
+const octetsOf = (mark: string): Buffer => {
+  if (mark !== lastMark) [lastMark, lastOctets] = [mark, Buffer.from(mark, 'latin1')];
+  return lastOctets;
+};
+
 const withoutCr = (view: Buffer, from: number, to: number): number =>
   to > from && view[to - 1] === CR ? to - 1 : to;
 
-export class Shield {
+export class Shield implements FieldListener {
   readonly #loops: LoopLimits;
   readonly #mark: Buffer;
   readonly #onShadow: (finding: Finding) => void;
   readonly #reader: FieldReader;
   readonly #boundaries = new Boundaries();
-  readonly #seen = new Set<PatchId>();
+  #seen: Set<PatchId> | undefined;
   #rules: ShieldRules | undefined;
   #utf8 = false;
   #finding: Finding | 'loop' | undefined;
@@ -83,12 +91,13 @@ export class Shield {
   /** `onShadow`: hears what a patch in shadow mode would have refused, once for each patch and message. */
   constructor(loops: LoopLimits, onShadow: (finding: Finding) => void) {
     this.#loops = loops;
-    this.#mark = Buffer.from(loops.mark, 'latin1');
+    this.#mark = octetsOf(loops.mark);
     this.#onShadow = onShadow;
-    this.#reader = new FieldReader(KNOWN, {
-      field: (name, value) => this.#onField(name, value),
-      wanted: (name) => (this.#top ? OF_MESSAGES : OF_PARTS).has(name),
-    });
+    this.#reader = new FieldReader(KNOWN, this);
+  }
+
+  wanted(name: string): boolean {
+    return (this.#top ? OF_MESSAGES : OF_PARTS).has(name);
   }
 
   /** Begins a message. `utf8`: it declared SMTPUTF8. */
@@ -96,7 +105,7 @@ export class Shield {
     this.#rules = rules;
     this.#utf8 = utf8;
     this.#finding = undefined;
-    this.#seen.clear();
+    this.#seen = undefined;
     this.#boundaries.reset();
     this.#top = this.#holding = true;
     this.#received = this.#marked = this.#parts = 0;
@@ -185,7 +194,7 @@ export class Shield {
     return kind !== undefined;
   }
 
-  #onField(name: string, value: string): void {
+  field(name: string, value: string): void {
     if (this.#top) this.#onMessageField(name, value);
     if (this.#rules?.mime !== true) return;
     if (name === 'content-type') this.#onContentType(value);
@@ -284,7 +293,8 @@ export class Shield {
 
   readonly #found = (patch: PatchId, what: string): void => {
     const mode = this.#rules?.modes[patch] ?? 'reject';
-    if (mode === 'off' || this.#seen.has(patch)) return;
+    if (mode === 'off' || this.#seen?.has(patch) === true) return;
+    this.#seen ??= new Set();
     this.#seen.add(patch);
     if (mode === 'reject') this.#finding ??= { patch, what };
     else this.#onShadow({ patch, what });

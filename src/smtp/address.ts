@@ -170,8 +170,19 @@ const print = (path: Path, domain: (domain: Domain) => string): string => {
 /** The path as it is sent, with angle brackets; Unicode text where SMTPUTF8 is in force. */
 export const printPath = (path: Path): string => `<${print(path, printDomain)}>`;
 
+/** The two paths asked for last: a sender and a recipient, whose texts are wanted half a dozen times. */
+let [one, other]: (Path | undefined)[] = [];
+let [textOfOne, textOfOther] = ['', ''];
+
 /** The path without brackets, domains as A-labels: for logs, replies and the policy. `''` for `<>`. */
-export const pathText = (path: Path): string => print(path, domainText);
+export const pathText = (path: Path): string => {
+  if (path === one) return textOfOne;
+  if (path === other) return textOfOther;
+  [other, textOfOther] = [one, textOfOne];
+  one = path;
+  textOfOne = print(path, domainText);
+  return textOfOne;
+};
 
 /** The domain of a sender as the policy compares it: A-labels or a literal in brackets; `''` where there is none. */
 export const senderDomain = (path: Path): string => {

@@ -155,6 +155,12 @@ export const hasParam = (params: readonly Param[], keyword: string): boolean => 
 export const paramAllowed = (verb: ParamVerb, keyword: string, caps: Capabilities): boolean =>
   (verb === 'MAIL' && keyword === 'SIZE') || advertised(verb, keyword, caps);
 
+/** True if a client may use all of these. */
+export const allAllowed = (verb: ParamVerb, params: readonly Param[], caps: Capabilities): boolean => {
+  for (const { keyword } of params) if (!paramAllowed(verb, keyword, caps)) return false;
+  return true;
+};
+
 /** Those that are printed to this upstream: what it did not advertise it does not hear. */
 export const filterParams = (
   params: readonly Param[],

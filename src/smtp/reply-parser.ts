@@ -25,6 +25,7 @@ export const MAX_REPLY_LINES = 128;
 
 const NEED_MORE: ReplyScan = { kind: 'need-more' };
 const EMPTY = Buffer.alloc(0);
+const NONE: string[] = [];
 const SPACE = 0x20;
 const HYPHEN = 0x2d;
 const ZERO = 0x30;
@@ -81,7 +82,7 @@ export class ReplyParser {
   #next = 0;
   #code = 0;
   #enhanced: string | undefined;
-  #lines: string[] = [];
+  #lines: string[] = NONE;
   #fault: ReplyScan | undefined;
 
   /** Octets and lines received that make no whole reply yet. */
@@ -139,10 +140,13 @@ export class ReplyParser {
     const enhanced = enhancedEnd(code, text);
     if (this.#lines.length === 0) this.#enhanced = enhanced === 0 ? undefined : text.slice(0, enhanced);
     this.#code = code;
-    this.#lines.push(enhanced === 0 ? text : text.slice(behindSpaces(text, enhanced)));
+    const said = enhanced === 0 ? text : text.slice(behindSpaces(text, enhanced));
+    // Most replies have but one.
+    if (this.#lines.length === 0) this.#lines = [said];
+    else this.#lines.push(said);
     if (behind === HYPHEN) return undefined;
     const reply = { code, enhanced: this.#enhanced, lines: this.#lines };
-    this.#lines = [];
+    this.#lines = NONE;
     return { kind: 'reply', reply };
   }
 

@@ -13,7 +13,7 @@
  */
 import type { Capabilities } from '../capabilities.js';
 import type { Command } from '../command.js';
-import type { Param } from '../params.js';
+import { hasParam, type Param } from '../params.js';
 import type { Path } from '../path.js';
 import type { Reply } from '../reply.js';
 
@@ -131,7 +131,7 @@ export const newTransaction = (
   from,
   params,
   capabilities,
-  utf8: params.some(({ keyword }) => keyword === 'SMTPUTF8'),
+  utf8: hasParam(params, 'SMTPUTF8'),
   accepted: [],
   answered: 0,
   pending: undefined,

@@ -1,5 +1,5 @@
 import { pathText } from '../../address.js';
-import { type Param, paramAllowed } from '../../params.js';
+import { allAllowed, type Param } from '../../params.js';
 import { REPLIES, senderOk } from '../../reply.js';
 import { endTransaction, refuse } from '../actions.js';
 import type { Run } from '../commands.js';
@@ -8,8 +8,9 @@ import { newTransaction, type SessionState } from '../state.js';
 
 /** RFC 1870 6.1: a size declared at MAIL is held against the limit at once. */
 const declaredTooBig = (params: readonly Param[], limit: number): boolean => {
+  if (limit === 0) return false;
   const size = params.find(({ keyword }) => keyword === 'SIZE')?.value;
-  return limit > 0 && size !== undefined && Number(size) > limit;
+  return size !== undefined && Number(size) > limit;
 };
 
 /** MAIL is answered here; the upstream hears it with the first recipient that is allowed. */
@@ -20,7 +21,7 @@ export const onMail: Run<'MAIL'> = (state, { path, params }, out) => {
     refuse(state, out, tlsFirst ? REPLIES.tlsThenLogin : REPLIES.loginRequired);
     return;
   }
-  if (params.some(({ keyword }) => !paramAllowed('MAIL', keyword, capabilities))) {
+  if (!allAllowed('MAIL', params, capabilities)) {
     refuse(state, out, REPLIES.unknownParameter);
     return;
   }

@@ -1,4 +1,4 @@
-import { filterParams, paramAllowed } from '../../params.js';
+import { allAllowed, filterParams } from '../../params.js';
 import { needsUtf8, REPLIES, type Reply } from '../../reply.js';
 import type { UpstreamReply } from '../../reply-parser.js';
 import { answerRcpt, isRefusal, isSuccess, refuse, relayed, unlink } from '../actions.js';
@@ -12,7 +12,7 @@ type Event<T extends SessionEvent['type']> = Extract<SessionEvent, { type: T }>;
 export const onRcpt: Run<'RCPT'> = (state, command, out) => {
   const transaction = state.transaction as Transaction;
   const { capabilities, recipients } = state.settings;
-  if (command.params.some(({ keyword }) => !paramAllowed('RCPT', keyword, capabilities))) {
+  if (!allAllowed('RCPT', command.params, capabilities)) {
     refuse(state, out, REPLIES.unknownParameter);
     return;
   }
