@@ -88,7 +88,22 @@ const READERS: { readonly [V in ParamVerb]: ReadonlyMap<string, Read | typeof NO
 const KEYWORD = /^[A-Za-z0-9][A-Za-z0-9-]*$/;
 const VALUE = /^[\x21-\x3c\x3e-\x7e]+$/;
 
+const EIGHT_BIT = ok({ keyword: 'BODY', value: '8BITMIME' });
+
+/** What nearly every client says that knows ESMTP: this, and a size of up to 15 digits without a zero in front. */
+const readUsual = (word: string): Result<Param, Reply> | undefined => {
+  if (word === 'BODY=8BITMIME') return EIGHT_BIT;
+  if (!word.startsWith('SIZE=') || word.length < 6 || word.length > 20) return undefined;
+  for (let i = 5; i < word.length; i += 1) {
+    const c = word.charCodeAt(i);
+    if (c > 0x39 || c < (i === 5 ? 0x31 : 0x30)) return undefined;
+  }
+  return ok({ keyword: 'SIZE', value: word.slice(5) });
+};
+
 const readParam = (verb: ParamVerb, word: string): Result<Param, Reply> => {
+  const usual = verb === 'MAIL' ? readUsual(word) : undefined;
+  if (usual !== undefined) return usual;
   const equals = word.indexOf('=');
   const name = equals < 0 ? word : word.slice(0, equals);
   const given = equals < 0 ? undefined : word.slice(equals + 1);
@@ -117,7 +132,11 @@ export const parseParams = (verb: ParamVerb, text: string): Result<readonly Para
   if (text === '') return NONE;
   if (!text.startsWith(' ')) return err(REPLIES.badArgument);
   const params: Param[] = [];
-  for (const word of text.split(' ')) {
+  for (let from = 0; from < text.length; ) {
+    const space = text.indexOf(' ', from);
+    const to = space < 0 ? text.length : space;
+    const word = text.slice(from, to);
+    from = to + 1;
     if (word === '') continue;
     const param = readParam(verb, word);
     if (!param.ok) return param;

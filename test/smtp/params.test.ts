@@ -20,6 +20,26 @@ const parse = (verb: ParamVerb, text: string) => {
 
 const A = (n: number): string => 'A'.repeat(n);
 
+t.test('a keyword in lower case says the same', async () => {
+  const size = fc.stringMatching(/^[0-9+x]{0,22}$/).map((value) => ` SIZE=${value}`);
+  const word = fc.oneof(
+    size,
+    fc.constantFrom(' BODY=8BITMIME', ' BODY=7BIT', ' SIZE', ' BODY', ' RET=FULL', ' '),
+  );
+  fc.assert(
+    fc.property(
+      fc.array(word, { maxLength: 3 }),
+      fc.constantFrom<ParamVerb>('MAIL', 'RCPT'),
+      (words, verb) => {
+        const text = words.join('');
+        const lower = text.replace(/SIZE|BODY/g, (keyword) => keyword.toLowerCase());
+        if (JSON.stringify(parse(verb, text)) !== JSON.stringify(parse(verb, lower))) throw new Error(text);
+      },
+    ),
+    { numRuns: 5000 },
+  );
+});
+
 t.test('MAIL', async (t) => {
   for (const [text, printed] of [
     ['', ''],
