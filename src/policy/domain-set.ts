@@ -23,6 +23,7 @@ export class DomainSet {
   readonly #mailboxDomains = new Set<string>();
   readonly #literals = new Set<string>();
   #named = false;
+  #below = false;
 
   static of(entries: Iterable<DomainEntry>): DomainSet {
     const set = new DomainSet();
@@ -39,6 +40,7 @@ export class DomainSet {
       const flags = (entry.itself ? ITSELF : 0) | (entry.below ? BELOW : 0);
       this.#domains.set(entry.domain, (this.#domains.get(entry.domain) ?? 0) | flags);
       this.#named = true;
+      this.#below ||= entry.below;
     }
   }
 
@@ -50,6 +52,7 @@ export class DomainSet {
   }
 
   #parentCovers(domain: string): boolean {
+    if (!this.#below) return false;
     for (let dot = domain.indexOf('.'); dot >= 0; dot = domain.indexOf('.', dot + 1)) {
       if (((this.#domains.get(domain.slice(dot + 1)) ?? 0) & BELOW) !== 0) return true;
     }

@@ -29,9 +29,9 @@ export const isDotString = (text: string): boolean => {
   return before !== DOT;
 };
 
-/** Space to tilde and nothing else. */
-export const isPrintableAscii = (text: string): boolean => {
-  for (let i = 0; i < text.length; i += 1) {
+/** Space to tilde and nothing else, before `end`. */
+export const isPrintableAscii = (text: string, end = text.length): boolean => {
+  for (let i = 0; i < end; i += 1) {
     const c = text.charCodeAt(i);
     if (c < 0x20 || c > 0x7e) return false;
   }

@@ -192,7 +192,9 @@ export const printCommand = (command: UpstreamCommand): string => {
   const keyword = command.verb === 'MAIL' ? 'MAIL FROM' : 'RCPT TO';
   let text = `${keyword}:${printPath(command.path)}`;
   for (const param of command.params) text += ` ${printParam(param)}`;
-  if (isPrintableAscii(text)) return `${text}\r\n`;
+  const line = `${text}\r\n`;
+  // Nearly all are. It makes one piece of the text, so the line end is in it already.
+  if (isPrintableAscii(line, line.length - 2)) return line;
   if (hasControl(text)) throw new RangeError(`control character in a ${command.verb} to be printed`);
-  return `${Buffer.from(text, 'utf8').toString('latin1')}\r\n`;
+  return Buffer.from(line, 'utf8').toString('latin1');
 };

@@ -174,6 +174,11 @@ export const hasParam = (params: readonly Param[], keyword: string): boolean => 
 export const paramAllowed = (verb: ParamVerb, keyword: string, caps: Capabilities): boolean =>
   (verb === 'MAIL' && keyword === 'SIZE') || advertised(verb, keyword, caps);
 
+const allAdvertised = (verb: ParamVerb, params: readonly Param[], caps: Capabilities): boolean => {
+  for (const { keyword } of params) if (!advertised(verb, keyword, caps)) return false;
+  return true;
+};
+
 /** True if a client may use all of these. */
 export const allAllowed = (verb: ParamVerb, params: readonly Param[], caps: Capabilities): boolean => {
   for (const { keyword } of params) if (!paramAllowed(verb, keyword, caps)) return false;
@@ -186,7 +191,9 @@ export const filterParams = (
   verb: ParamVerb,
   caps: Capabilities,
 ): readonly Param[] =>
-  params.length === 0 ? params : params.filter(({ keyword }) => advertised(verb, keyword, caps));
+  allAdvertised(verb, params, caps)
+    ? params
+    : params.filter(({ keyword }) => advertised(verb, keyword, caps));
 
 /** `KEYWORD` or `KEYWORD=value`. */
 export const printParam = ({ keyword, value }: Param): string =>
