@@ -45,6 +45,12 @@ const family = (root: number): Stat[] => {
 /** The process and all below it, by id. */
 export const familyOf = (root: number): number[] => family(root).map(({ pid }) => pid);
 
+/** Those of them that do the work: a supervisor has others for that. */
+export const workersOf = (root: number): number[] => {
+  const all = family(root);
+  return all.map(({ pid }) => pid).filter((pid) => !all.some(({ parent }) => parent === pid));
+};
+
 /** Microseconds of CPU of the process and all below it. */
 export const cpuOf = (root: number): number => family(root).reduce((sum, { cpu }) => sum + cpu, 0);
 

@@ -1,4 +1,5 @@
 /** A workload in interleaved rounds: in each, every subject once, so that what disturbs one disturbs its peers. */
+import { hold } from './hold.js';
 import { measure, measureIdle, type Pair } from './measure.js';
 import type { Subject } from './peers/subjects.js';
 import { SINKS } from './peers/subjects.js';
@@ -33,12 +34,16 @@ export const runWorkload = async (
         const pair: Pair = { sink, subject: await subject.start?.(sink.port), own: subject.load ?? {} };
         const one: (typeof running)[number] = { name: subject.name, pair, warmed: undefined, rounds: [] };
         running.push(one);
-        if (idle || plan.warmUps === 0) continue;
-        const once = async () => (await measure(workload, pair, plan.warmUp)).cpu;
-        one.warmed = await warm(once, plan.warmUp, plan.warmUps);
-        const still = one.warmed.settled ? '' : ', and its CPU a unit was still falling';
-        tell(`${workload.name} ${subject.name}: used for ${one.warmed.seconds} s beforehand${still}`);
+        if (!idle && plan.warmUps > 0) {
+          const once = async () => (await measure(workload, pair, plan.warmUp)).cpu;
+          one.warmed = await warm(once, plan.warmUp, plan.warmUps);
+          const still = one.warmed.settled ? '' : ', and its CPU a unit was still falling';
+          tell(`${workload.name} ${subject.name}: used for ${one.warmed.seconds} s beforehand${still}`);
+        }
+        if (workload.held !== undefined && pair.subject !== undefined) hold(pair.subject.pid, workload.held);
       } catch (error) {
+        // What cannot be prepared as it should be is not measured as it should not be.
+        if (running.at(-1)?.name === subject.name) await running.pop()?.pair.subject?.stop();
         missing.push({ name: subject.name, reason: reasonOf(error) });
         tell(`${workload.name} ${subject.name}: cannot be had: ${reasonOf(error)}`);
       }

@@ -10,6 +10,8 @@ export interface Workload {
   readonly refuses?: boolean;
   /** What the generator is told. */
   readonly load: Readonly<Record<string, number | string>>;
+  /** Each process of a subject gets this part of a core and no more. */
+  readonly held?: number;
   /** What a second generator, that has its sessions open meanwhile, is told. */
   readonly beside?: Readonly<Record<string, number | string>>;
   readonly unit: 'message' | 'MB' | 'attempt' | 'session' | 'idle session';
@@ -103,6 +105,15 @@ const FRONT: readonly Workload[] = [
     title: 'one process and two: one message of 1 KB a connection, a very fast sink',
     sink: 'fast',
     load: { connections: 16 },
+    unit: 'message',
+    subjects: ['sekisho', 'sekisho-2'],
+  },
+  {
+    name: 'P2-room',
+    title: 'the same, each process held to 40 % of a core, so that generator and mail server have room',
+    sink: 'fast',
+    load: { connections: 16 },
+    held: 0.4,
     unit: 'message',
     subjects: ['sekisho', 'sekisho-2'],
   },
