@@ -119,6 +119,8 @@ export const stateStoreContract = (
     t.strictSame(await left(), ['alice@192.0.2.2']);
     t.equal(await store.close({ login: 'nobody' }, now), 0);
     await fill();
+    t.equal(await store.close({ login: 'alice' }, now), 3, 'at every key');
+    await fill();
     t.equal((await store.list(4, now)).length, 4, 'at most so many');
     t.equal(await store.close({}, now), 6);
     t.strictSame(await left(), []);

@@ -6,6 +6,7 @@ import { IpSet, parseCidr, parseIp } from '../../src/base/ip.js';
 import { Windows } from '../../src/windows/keeper.js';
 import { StoreError } from '../../src/windows/store.js';
 import { MemoryStore } from '../../src/windows/stores/memory.js';
+import { KeysOfLogins } from '../../src/windows/stores/memory-logins.js';
 import { openIn, spendIn, type Window, windowKey } from '../../src/windows/window.js';
 import { aWindow, stateStoreContract } from '../contract/state-store.js';
 
@@ -27,6 +28,22 @@ stateStoreContract(t, 'memory', (t) => {
   const store = new MemoryStore();
   t.teardown(() => store.dispose());
   return store;
+});
+
+t.test('memory: the keys of a login, one and several, and nothing left of those that are gone', async (t) => {
+  const keys = new KeysOfLogins();
+  const of = (login: string): string[] => [...keys.of(login)].sort();
+  t.strictSame(of('alice'), []);
+  for (const key of ['192.0.2.1', '192.0.2.1']) keys.add('alice', key);
+  keys.delete('alice', '192.0.2.2');
+  t.strictSame(of('alice'), ['192.0.2.1']);
+  for (const key of ['192.0.2.2', '192.0.2.3', '192.0.2.2']) keys.add('alice', key);
+  keys.add('bob', '192.0.2.1');
+  t.strictSame(of('alice'), ['192.0.2.1', '192.0.2.2', '192.0.2.3']);
+  for (const key of ['192.0.2.1', '192.0.2.3']) keys.delete('alice', key);
+  t.strictSame(of('alice'), ['192.0.2.2']);
+  for (const login of ['alice', 'bob']) for (const key of ['192.0.2.1', '192.0.2.2']) keys.delete(login, key);
+  t.strictSame([of('alice'), of('bob')], [[], []]);
 });
 
 t.test('memory: bounds, and one past them', async (t) => {

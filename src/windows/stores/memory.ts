@@ -2,6 +2,7 @@
 import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { type Count, type Mark, type MarkKind, type StateStore, StoreError } from '../store.js';
 import { isOpen, type Opening, openIn, openOnes, spendIn, type Window } from '../window.js';
+import { KeysOfLogins } from './memory-logins.js';
 
 /** Where a store stops taking more. Counts are forgotten instead, the one that was not used for longest first. */
 export interface MemoryBounds {
@@ -36,12 +37,41 @@ class Swept<V> {
   }
 }
 
+/**
+ * The windows of a key: nearly always one, and then itself. An array around each of a million would be one more wait for
+ * memory in a look-up, which does little else than wait for it.
+ */
+type Held = Window | readonly Window[];
+
+const isSeveral = (held: Held): held is readonly Window[] => Array.isArray(held);
+
+const NONE: readonly Window[] = [];
+
+const listOf = (held: Held | undefined): readonly Window[] => {
+  if (held === undefined) return NONE;
+  return isSeveral(held) ? held : [held];
+};
+
+/**
+ * The same window as one literal makes it. V8 gives an object that a spread began room for fields to come, three times what a
+ * window needs, and it would be kept for an hour.
+ */
+const compact = ({ key, address, login, source, since, until, used, budget }: Window): Window => ({
+  key,
+  address: address === key ? key : address,
+  login,
+  source,
+  since,
+  until,
+  used,
+  budget,
+});
+
 export class MemoryStore implements StateStore {
   readonly name = 'memory';
   readonly #bounds: MemoryBounds;
-  readonly #windows = new Swept<readonly Window[]>();
-  /** The keys at which a login has windows. */
-  readonly #keys = new Map<string, Set<string>>();
+  readonly #windows = new Swept<Held>();
+  readonly #keys = new KeysOfLogins();
   #size = 0;
   readonly #marks = new Map<MarkKind, Swept<Mark>>();
   readonly #limiter = new RateLimiterMemory({ keyPrefix: '', points: Number.MAX_SAFE_INTEGER, duration: 1 });
@@ -52,26 +82,25 @@ export class MemoryStore implements StateStore {
     this.#bounds = { ...BOUNDS, ...bounds };
   }
 
+  #at(key: string): readonly Window[] {
+    return listOf(this.#windows.map.get(key));
+  }
+
   /** Replaces the windows of a key. */
   #put(key: string, windows: readonly Window[]): void {
-    const before = this.#windows.map.get(key) ?? [];
-    for (const { login } of before) {
-      const keys = this.#keys.get(login);
-      keys?.delete(key);
-      if (keys?.size === 0) this.#keys.delete(login);
-    }
-    for (const { login } of windows) {
-      const keys = this.#keys.get(login);
-      if (keys === undefined) this.#keys.set(login, new Set([key]));
-      else keys.add(key);
-    }
+    const before = this.#at(key);
+    const stays = (login: string): boolean => windows.some((each) => each.login === login);
+    for (const { login } of before) if (!stays(login)) this.#keys.delete(login, key);
+    for (const { login } of windows) this.#keys.add(login, key);
     this.#size += windows.length - before.length;
-    if (windows.length === 0) this.#windows.map.delete(key);
-    else this.#windows.map.set(key, windows);
+    const [only] = windows;
+    if (only === undefined) this.#windows.map.delete(key);
+    else this.#windows.map.set(key, windows.length === 1 ? only : windows);
   }
 
   #sweep(count: number, now: number): void {
-    this.#windows.sweep(count, (key, windows) => {
+    this.#windows.sweep(count, (key, held) => {
+      const windows = listOf(held);
       const open = windows.filter((each) => isOpen(each, now));
       if (open.length < windows.length) this.#put(key, open);
     });
@@ -79,8 +108,8 @@ export class MemoryStore implements StateStore {
 
   async open(window: Window, most: number, now: number): Promise<Opening> {
     this.#sweep(SWEEP_ON_WRITE, now);
-    const held = this.#windows.map.get(window.key) ?? [];
-    const { result, windows } = openIn(held, window, most, now);
+    const held = this.#at(window.key);
+    const { result, windows } = openIn(held, compact(window), most, now);
     if (result === 'opened' && this.#size >= this.#bounds.windows) {
       this.#sweep(SWEEP_ON_SIZE, now);
       if (this.#size >= this.#bounds.windows)
@@ -91,11 +120,11 @@ export class MemoryStore implements StateStore {
   }
 
   async lookup(key: string, now: number): Promise<readonly Window[]> {
-    return openOnes(this.#windows.map.get(key) ?? [], now);
+    return openOnes(this.#at(key), now);
   }
 
   async spend(key: string, login: string, amount: number, now: number): Promise<boolean> {
-    const windows = spendIn(this.#windows.map.get(key) ?? [], login, amount, now);
+    const windows = spendIn(this.#at(key), login, amount, now);
     if (windows !== undefined) this.#put(key, windows);
     return windows !== undefined;
   }
@@ -104,10 +133,10 @@ export class MemoryStore implements StateStore {
     { key, login }: { readonly key?: string; readonly login?: string },
     now: number,
   ): Promise<number> {
-    const ofLogin = login === undefined ? this.#windows.map.keys() : (this.#keys.get(login) ?? []);
+    const ofLogin = login === undefined ? this.#windows.map.keys() : this.#keys.of(login);
     let closed = 0;
     for (const each of key === undefined ? [...ofLogin] : [key]) {
-      const windows = this.#windows.map.get(each) ?? [];
+      const windows = this.#at(each);
       const goes = (window: Window): boolean => login === undefined || window.login === login;
       closed += windows.filter((window) => goes(window) && isOpen(window, now)).length;
       this.#put(
@@ -120,8 +149,8 @@ export class MemoryStore implements StateStore {
 
   async list(limit: number, now: number): Promise<readonly Window[]> {
     const listed: Window[] = [];
-    for (const windows of this.#windows.map.values()) {
-      for (const window of windows) {
+    for (const held of this.#windows.map.values()) {
+      for (const window of listOf(held)) {
         if (listed.length >= limit) return listed;
         if (isOpen(window, now)) listed.push(window);
       }
