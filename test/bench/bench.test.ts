@@ -193,18 +193,18 @@ const options = reason === undefined ? {} : { skip: reason };
 t.test('the generator tells what went wrong', options, async (t) => {
   const sink = await fastSink(true);
   t.teardown(() => sink.stop());
-  const said = await load({ port: sink.port, seconds: 0.2, connections: 2 });
+  const said = await load({ port: sink.port, seconds: 1, connections: 2 });
   t.equal(said.messages, 0);
   t.ok(said.errors > 0);
   t.match(said.error, /^RCPT: answered 550 /);
-  const mixed = await load({ port: sink.port, seconds: 0.2, connections: 2, refused: 100, messages: 2 });
+  const mixed = await load({ port: sink.port, seconds: 1, connections: 2, refused: 100, messages: 2 });
   t.equal(mixed.errors, 0, mixed.error);
   t.equal(mixed.refused, mixed.sessions * 2, 'two attempts a session');
 });
 
 t.test('a tiny run', options, async (t) => {
   const subjects = SUBJECTS.filter(({ name }) => name === 'direct' || name === 'sekisho');
-  const plan = { rounds: 1, seconds: 0.3, warmUp: 0.1, warmUps: 2 };
+  const plan = { rounds: 1, seconds: 1, warmUp: 0.5, warmUps: 2 };
   for (const name of ['W1', 'W4']) {
     const measured = await runWorkload(workloadOf(name), subjects, plan, (text) => t.comment(text));
     t.same(measured.missing, []);
@@ -219,7 +219,7 @@ t.test('a tiny run', options, async (t) => {
       t.equal(only?.cpu === undefined, subject === 'direct');
       t.same(
         warmed,
-        subject === 'direct' ? { seconds: 0.1, settled: true } : { seconds: 0.2, settled: false },
+        subject === 'direct' ? { seconds: 0.5, settled: true } : { seconds: 1, settled: false },
       );
     }
   }
@@ -248,7 +248,7 @@ t.test('two processes: what both use is counted, not what their supervisor uses'
   });
   await eventually('both are there', () => familyOf(running.pid).length === 3);
   const before = cpuOf(running.pid);
-  const said = await load({ port: running.port, seconds: 0.5 });
+  const said = await load({ port: running.port, seconds: 1 });
   t.equal(said.errors, 0, said.error);
   t.ok(cpuOf(running.pid) - before > said.messages * 30, 'more than 30 µs for each of the messages');
   if (!mayHold()) return void t.comment('nobody can be held without CAP_SYS_NICE');
@@ -259,6 +259,6 @@ t.test('two processes: what both use is counted, not what their supervisor uses'
     all.map(([pid]) => [pid, pid === running.pid ? SCHED_OTHER : SCHED_DEADLINE]),
     'those that serve are held, and not their supervisor',
   );
-  const held = await load({ port: running.port, seconds: 0.5 });
+  const held = await load({ port: running.port, seconds: 1 });
   t.equal(held.errors, 0, held.error);
 });

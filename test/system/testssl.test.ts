@@ -25,7 +25,7 @@ const HOW = ['--quiet', '--color', '0', '--warnings', 'off', '--fast'];
 /** Every finding, whatever its severity. */
 const examine = (dir: string, port: number, ca: string, more: readonly string[]): Promise<Finding[]> => {
   const file = path.join(dir, `${port}.json`);
-  const patience = ['--connect-timeout', '5', '--openssl-timeout', '10'];
+  const patience = ['--connect-timeout', '20', '--openssl-timeout', '40'];
   const target = [
     '--jsonfile',
     file,
