@@ -217,10 +217,7 @@ t.test('a tiny run', options, async (t) => {
       t.equal(only?.errors, 0, `${name} ${subject}: ${only?.error}`);
       t.ok((only?.rate ?? 0) > 0 && (only?.p99 ?? 0) > 0, `${name} ${subject} was used`);
       t.equal(only?.cpu === undefined, subject === 'direct');
-      t.same(
-        warmed,
-        subject === 'direct' ? { seconds: 0.5, settled: true } : { seconds: 1, settled: false },
-      );
+      t.same(warmed, subject === 'direct' ? { seconds: 0.5, settled: true } : { seconds: 1, settled: false });
     }
   }
 });
