@@ -2,7 +2,7 @@
 import type { Registry } from 'prom-client';
 import type { FramingFaultKind, Note, SekishoEvent } from '../base/events.js';
 import { WINDOW_SOURCES } from '../windows/window.js';
-import { CellCounter, TallyHistogram } from './instruments.js';
+import { type Cell, CellCounter, type Tally, TallyHistogram } from './instruments.js';
 
 /** Reply codes that have a series of their own; an upstream may say any other, and then its class counts. */
 const CODES: ReadonlySet<number> = new Set([
@@ -170,6 +170,12 @@ export const beginAtZero = (
   all.decisions.cell('deny', '', 'no-rule');
 };
 
+/** What the commands of a verb add up to, by code: half of all events are commands. */
+interface CommandCounts {
+  readonly codes: Map<number, Cell>;
+  readonly duration: Tally;
+}
+
 /** Counts what events tell. It does not look at who and what, but at words of closed sets. */
 export const countEvents = (all: Counters): Note => {
   const bytes = all.messageBytes.cell();
@@ -181,11 +187,26 @@ export const countEvents = (all: Counters): Note => {
     all.decisions.cell(verdict, rule, reason).value += 1;
     if (!enforced && verdict !== 'allow') all.unenforced.cell(verdict).value += 1;
   };
+  const commands = new Map<string, CommandCounts>();
+  const countsOf = (verb: string): CommandCounts => {
+    const found = commands.get(verb) ?? { codes: new Map(), duration: all.commandDuration.tally(verb) };
+    commands.set(verb, found);
+    return found;
+  };
+  const commanded = ({ verb, code, seconds }: Extract<SekishoEvent, { type: 'command' }>): void => {
+    const { codes, duration } = commands.get(verb) ?? countsOf(verb);
+    let cell = codes.get(code);
+    if (cell === undefined) {
+      cell = all.commands.cell(verb, codeLabel(code));
+      codes.set(code, cell);
+    }
+    cell.value += 1;
+    duration.observe(seconds);
+  };
   return (event) => {
     switch (event.type) {
       case 'command':
-        all.commands.cell(event.verb, codeLabel(event.code)).value += 1;
-        return all.commandDuration.tally(event.verb).observe(event.seconds);
+        return commanded(event);
       case 'decision':
         return decided(event);
       case 'recipient':
