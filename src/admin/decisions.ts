@@ -2,7 +2,7 @@
  * The last decisions, and a live view of those to come. Fed by events alone: a subscriber like any other. A listener
  * that is slow loses the oldest of what waits for it and is told how many; mail never waits for it.
  */
-import type { Note, SekishoEvent, VerdictKind } from '../base/events.js';
+import { hearing, type SekishoEvent, type VerdictKind } from '../base/events.js';
 import { IpSet, parseCidr, parseIp } from '../base/ip.js';
 import { err, ok, type Result } from '../base/result.js';
 import type { ShadowVerdict } from '../policy/facts.js';
@@ -135,7 +135,7 @@ export class Decisions {
   }
 
   /** For the list of subscribers. */
-  readonly note: Note = (event) => {
+  readonly note = hearing(['shadow', 'decision', 'recipient', 'sender-refused'], (event) => {
     switch (event.type) {
       case 'shadow':
         this.#shadows.push(event);
@@ -150,7 +150,7 @@ export class Decisions {
         this.#refused({ ...event, to: '' }, 'sender', 'rejected', Number(event.reply.slice(0, 3)));
         break;
     }
-  };
+  });
 
   /** Those that pass, the newest first, at most `limit`. */
   list(limit: number, test: DecisionTest = () => true): readonly Decision[] {

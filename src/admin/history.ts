@@ -1,5 +1,5 @@
 /** The last hours in minutes, for the plots of the page: counts only, in bounded memory. Fed by events alone. */
-import type { Note, SekishoEvent } from '../base/events.js';
+import { hearing, type SekishoEvent } from '../base/events.js';
 
 const MINUTE = 60_000;
 /** 24 hours. */
@@ -39,6 +39,11 @@ export interface HistorySnapshot {
   readonly series: Readonly<Record<HistorySeries, readonly number[]>>;
 }
 
+const HEARD = [
+  ...(['message', 'recipient', 'sender-refused', 'connection-refused', 'auth'] as const),
+  ...(['limit-exceeded', 'shadow', 'decision'] as const),
+];
+
 type Of<T extends SekishoEvent['type']> = Extract<SekishoEvent, { type: T }>;
 
 export class History {
@@ -60,7 +65,7 @@ export class History {
   }
 
   /** For the list of subscribers. */
-  readonly note: Note = (event) => {
+  readonly note = hearing(HEARD, (event) => {
     switch (event.type) {
       case 'message':
         if (event.result === 'accepted') this.#add('messages');
@@ -87,7 +92,7 @@ export class History {
         if (!event.enforced && event.verdict !== 'allow') this.#add('observed');
         break;
     }
-  };
+  });
 
   /** The last `minutes`, or all there are. */
   snapshot(minutes = this.#minutes): HistorySnapshot {

@@ -2,7 +2,7 @@
  * Who takes most: counts by login and by address over the last half hour or more, for the one on call and not for labels.
  * Fed by events alone, in bounded memory: where there are too many, those with the lowest counts are forgotten.
  */
-import type { Note, SekishoEvent } from '../base/events.js';
+import { hearing } from '../base/events.js';
 import { parseIp } from '../base/ip.js';
 import { windowKey } from '../windows/window.js';
 
@@ -95,7 +95,7 @@ export class TopCounters {
   }
 
   /** For the list of subscribers. */
-  readonly note: Note = (event: SekishoEvent) => {
+  readonly note = hearing(['recipient', 'limit-exceeded', 'auth', 'connection-refused'], (event) => {
     switch (event.type) {
       case 'recipient':
         this.#add(event.peer, RESULTS[event.result]);
@@ -110,7 +110,7 @@ export class TopCounters {
         this.#add({ address: event.address }, 'connectionsRefused');
         break;
     }
-  };
+  });
 
   /** Since when it counts, ms since 1970: half an hour to an hour ago, unless the process is younger. */
   get since(): number {

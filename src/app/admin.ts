@@ -10,7 +10,7 @@ import type { Inspector } from '../admin/inspector.js';
 import { listenAdmin } from '../admin/listen.js';
 import { type Admin, buildAdmin } from '../admin/server.js';
 import { TopCounters } from '../admin/top.js';
-import type { Note } from '../base/events.js';
+import { hearing, type Note } from '../base/events.js';
 import { err } from '../base/result.js';
 import { loadPolicy } from '../policy/compile.js';
 import { explainNow } from '../proxy/standing.js';
@@ -123,9 +123,9 @@ export class AdminEndpoint {
   constructor(setup: AdminSetup, process?: number) {
     this.#setup = setup;
     this.decisions = new Decisions(setup.decisions, Date.now, process);
-    const selfTests: Note = (event) => {
-      if (event.type === 'self-test') this.#selfTest = { ...event, at: Date.now() };
-    };
+    const selfTests = hearing(['self-test'], (event) => {
+      this.#selfTest = { ...event, at: Date.now() };
+    });
     this.subscribers = [this.decisions.note, this.#history.note, this.#top.note, selfTests];
   }
 

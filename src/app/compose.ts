@@ -97,7 +97,8 @@ export const compose = (setup: Setup, around: Surroundings = {}): Composed => {
     bans?.hear(event);
     quotas?.hear(event);
   };
-  const all = [...logs, metrics.note, ...subscribers, judge];
+  const judges = setup.strangers.bans === undefined && setup.quotas.length === 0 ? [] : [judge];
+  const all = [...logs, metrics.note, ...subscribers, ...judges];
   const note = fanOut(all, (error) =>
     process.stderr.write(`sekisho: a subscriber failed: ${String(error)}\n`),
   );

@@ -336,18 +336,32 @@ export type SekishoEvent =
   | { readonly type: 'warning'; readonly text: string }
   | { readonly type: 'internal-error'; readonly text: string; readonly session?: string };
 
-/** Where events go. It must not throw and must not block. */
-export type Note = (event: SekishoEvent) => void;
+type EventType = SekishoEvent['type'];
+
+/** Where events go. It must not throw and must not block. `hears`: all others are nothing to it. */
+export type Note = ((event: SekishoEvent) => void) & { readonly hears?: readonly EventType[] };
+
+/** A subscriber to a few types of event, which is not called for the others: a session is ten events, half of them commands. */
+export const hearing = <T extends EventType>(
+  types: readonly T[],
+  note: (event: Extract<SekishoEvent, { type: T }>) => void,
+): Note => Object.assign(note as (event: SekishoEvent) => void, { hears: types });
 
 /** Calls every subscriber in order; one that throws does not keep the event from the others. */
-export const fanOut =
-  (subscribers: readonly Note[], onError: (error: unknown) => void): Note =>
-  (event) => {
-    for (const subscriber of subscribers) {
+export const fanOut = (subscribers: readonly Note[], onError: (error: unknown) => void): Note => {
+  const byType = new Map<EventType, readonly Note[]>();
+  const hearersOf = (type: EventType): readonly Note[] => {
+    const hearers = subscribers.filter(({ hears }) => hears === undefined || hears.includes(type));
+    byType.set(type, hearers);
+    return hearers;
+  };
+  return (event) => {
+    for (const hearer of byType.get(event.type) ?? hearersOf(event.type)) {
       try {
-        subscriber(event);
+        hearer(event);
       } catch (error) {
         onError(error);
       }
     }
   };
+};
