@@ -32,9 +32,9 @@ export const BARS: readonly Bar[] = [
   rate('S50-disk', 0.95),
   rate('SA-memory', 13),
   rate('SA-disk', 4.5),
-  // Where all cores are busy and generator and mail server have their part of them, the CPU tells: 2 / 1.7.
-  { of: 'P2-room', what: 'rate', subject: 'sekisho-2', peer: 'sekisho', bound: 1.7, unit: '×' },
-  { of: 'P2', what: 'CPU', subject: 'sekisho-2', peer: 'sekisho', bound: 1.18, unit: '×' },
+  // The store is the same. Where all cores are busy and generator and mail server have their part of them, the CPU tells: 2 / 1.7.
+  { of: 'P2-room', what: 'rate', subject: 'sekisho-2', peer: 'sekisho-lmdb', bound: 1.7, unit: '×' },
+  { of: 'P2', what: 'CPU', subject: 'sekisho-2', peer: 'sekisho-lmdb', bound: 1.18, unit: '×' },
   time('verdict', 2),
   time('window lookup, memory', 2),
 ];

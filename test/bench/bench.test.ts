@@ -103,7 +103,7 @@ t.test('two processes against one, and what the cores allow', async (t) => {
   const given = (workload: string, cpu: number, rate: number): Results =>
     results(
       {
-        sekisho: [figures({ cpu: 200, rate: 5_000, ...shared })],
+        'sekisho-lmdb': [figures({ cpu: 200, rate: 5_000, ...shared })],
         'sekisho-2': [figures({ cpu, rate, ...shared })],
       },
       workload,
@@ -115,7 +115,7 @@ t.test('two processes against one, and what the cores allow', async (t) => {
   t.match(judge(given('P2', 236, 7_500), cpu), { value: 1.18, met: true });
   t.match(judge(given('P2', 240, 7_500), cpu), { value: 1.2, met: false });
   const text = readmeSection(given('P2', 210, 7_500));
-  t.match(text, '| P2, sekisho-2: CPU of sekisho’s | ≤ 1.18 × | 1.05 × | met |');
+  t.match(text, '| P2, sekisho-2: CPU of sekisho-lmdb’s | ≤ 1.18 × | 1.05 × | met |');
   t.match(text, 'at most 1.60 × the rate of one');
   t.match(text, '| P2 sekisho-2 | 7,500 | 1.50 × | 210 | 1.05 × | 50 |');
 });

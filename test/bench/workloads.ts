@@ -23,6 +23,8 @@ const LARGE = 5_000_000;
 const PEERS = ['direct', 'haproxy', 'nginx', 'postfix', 'haraka', 'sekisho'];
 /** With the fastest sink: those that are fast enough to tell. */
 const FAST = ['direct', 'haproxy', 'nginx', 'sekisho'];
+/** One process, one with the store that two share, and two. */
+const TOGETHER = ['sekisho', 'sekisho-lmdb', 'sekisho-2'];
 
 const FRONT: readonly Workload[] = [
   {
@@ -106,7 +108,7 @@ const FRONT: readonly Workload[] = [
     sink: 'fast',
     load: { connections: 16 },
     unit: 'message',
-    subjects: ['sekisho', 'sekisho-2'],
+    subjects: TOGETHER,
   },
   {
     name: 'P2-room',
@@ -115,7 +117,7 @@ const FRONT: readonly Workload[] = [
     load: { connections: 16 },
     held: 0.4,
     unit: 'message',
-    subjects: ['sekisho', 'sekisho-2'],
+    subjects: TOGETHER,
   },
   {
     name: 'V1',
