@@ -13,6 +13,8 @@ export interface Bar {
   /** At least for rates, at most for all else. */
   readonly bound: number;
   readonly unit: '×' | 'KB' | 'µs';
+  /** To be aimed at, and not held. */
+  readonly aim?: boolean;
 }
 
 const cpu = (of: string, peer: string, bound: number): Bar => ({ of, what: 'CPU', peer, bound, unit: '×' });
@@ -24,6 +26,7 @@ export const BARS: readonly Bar[] = [
   cpu('W1', 'nginx', 0.75),
   cpu('W2', 'haproxy', 1.2),
   cpu('W3', 'nginx', 1),
+  { ...cpu('W3', 'haproxy', 1), aim: true },
   cpu('W4', 'haproxy', 0.6),
   { of: 'W5', what: 'memory', bound: 8, unit: 'KB' },
   rate('S1-memory', 4),
@@ -38,6 +41,10 @@ export const BARS: readonly Bar[] = [
   time('verdict', 2),
   time('window lookup, memory', 2),
 ];
+
+/** Names a row in reasons.md: a workload or piece, and the peer where there are several. */
+export const rowOf = ({ of, what, subject, peer }: Bar): string =>
+  what === 'CPU' && subject === undefined ? `${of} ${peer}` : of;
 
 export interface Judged {
   readonly bar: Bar;

@@ -3,13 +3,14 @@ import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { noPackages } from '../support/packages.js';
 import { eventually } from '../support/sekisho.js';
-import { BARS, type Bar, judge } from './bars.js';
+import { BARS, type Bar, judge, rowOf } from './bars.js';
 import { load } from './generator.js';
 import { hold } from './hold.js';
 import { fastSink } from './peers/sinks.js';
 import { SUBJECTS } from './peers/subjects.js';
 import { twoProcesses } from './peers/variants.js';
 import { cpuOf, familyOf, memoryOf } from './procfs.js';
+import { REASONS, reasonsIn } from './reasons.js';
 import { END, readmeSection, report, START, withSection } from './render.js';
 import { COMMITTED, type Figures, type Results, ResultsSchema } from './results.js';
 import { runWorkload } from './rounds.js';
@@ -166,6 +167,44 @@ t.test('tables', async (t) => {
   const readme = `a\n${START}\nold\n${END}\nb\n`;
   t.equal(withSection(readme, given), `a\n${START}\n${readmeSection(given)}\n${END}\nb\n`);
   t.equal(withSection(`a\n${END}\n${START}\n`, given), undefined);
+});
+
+t.test('why a row is not met', async (t) => {
+  const reasons = reasonsIn(
+    '# Why\n\nwords\n\n## W1 haproxy; W1 nginx\n\nto the\nkernel\n\n## W3 nginx\n\npages\n',
+  );
+  t.same([...reasons.keys()], ['W1 haproxy', 'W1 nginx', 'W3 nginx']);
+  const given = results({
+    haproxy: [figures({ cpu: 100 })],
+    nginx: [figures({ cpu: 100 })],
+    sekisho: [figures({ cpu: 90 })],
+  });
+  const text = readmeSection(given, reasons);
+  t.match(text, '- W1: CPU of haproxy’s; W1: CPU of nginx’s: to the\n  kernel');
+  t.notMatch(text, 'pages', 'only of what is not met');
+  t.match(text, '| W5: memory | ≤ 8 KB | – KB | not measured |', 'what was not measured is there, too');
+  t.notMatch(report(given), 'not measured');
+  t.match(
+    readmeSection(given, new Map()),
+    'W1: CPU of haproxy’s; W1: CPU of nginx’s: **no reason is known**',
+  );
+  const large = (cpu: number): string =>
+    readmeSection(results({ haproxy: [figures({ cpu: 100 })], sekisho: [figures({ cpu })] }, 'W3'), reasons);
+  t.match(large(101), '| W3: CPU of haproxy’s | aim: ≤ 1 × | 1.01 × | not reached |');
+  t.match(large(99), '| 0.99 × | reached |');
+  t.notMatch(large(101), 'Why a row', 'nobody must reach what is only aimed at');
+  const rows = BARS.map(rowOf);
+  t.equal(new Set(rows).size, rows.length, 'each row has a name of its own');
+  for (const [row, why] of REASONS) {
+    t.ok(rows.includes(row), `${row} is a row`);
+    t.not(why, '', `${row} has words`);
+  }
+  const committed = ResultsSchema.parse(JSON.parse(readFileSync(COMMITTED, 'utf8')));
+  for (const bar of BARS) {
+    const { met, value } = judge(committed, bar);
+    if (!met && Number.isFinite(value) && bar.aim !== true)
+      t.ok(REASONS.has(rowOf(bar)), `${rowOf(bar)} is not met: reasons.md tells why`);
+  }
 });
 
 t.test('the README tells what the committed results say', async (t) => {

@@ -115,22 +115,36 @@ const verdict = (): number => {
     return text === undefined ? err('no such file') : ok(text);
   });
   if (!loaded.ok) throw new Error(loaded.error.map(renderError).join('\n'));
-  const client = parseIp('203.0.113.9');
-  if (client === undefined) throw new Error('no address');
-  const facts = (domain: string): Facts => ({
-    ...{ client, clientName: { known: true, value: undefined }, listener: 'mx', helo: 'client.example' },
+  /** In the other half of a /24 of which one half is listed. */
+  const clientOf = (i: number) => {
+    const client = parseIp(`${20 + (i >>> 16)}.${(i >>> 8) & 255}.${i & 255}.200`);
+    if (client === undefined) throw new Error('no address');
+    return client;
+  };
+  const facts = (domain: string, i: number): Facts => ({
+    ...{ client: clientOf(i), clientName: { known: true, value: undefined } },
+    ...{ listener: 'mx', helo: 'client.example' },
     windows: { known: true, value: [] },
     from: { address: 'a@sender.example', domain: 'sender.example' },
     to: { address: `u@${domain}`, readings: [{ kind: 'domain', domain, via: 'plain' }] },
   });
-  const cases = Array.from({ length: 512 }, (_, i) =>
-    facts(i % 2 === 0 ? `host${i * 190}.example.net` : `host${i}.victim.example`),
-  );
-  return time(cases.length, () => {
-    let allowed = 0;
-    for (const each of cases) if (decide(loaded.value, each).kind === 'allow') allowed += 1;
-    must(allowed === cases.length / 2, 'verdicts');
+  // Scattered, so that each looks elsewhere in the lists; made when they are judged, as in a session, which is not counted.
+  const CASES = 8_192;
+  const caseOf = (i: number): Facts => {
+    const at = (i * 7_919) % 100_000;
+    return facts(i % 2 === 0 ? `host${at}.example.net` : `host${at}.victim.example`, at);
+  };
+  let listener = 0;
+  const making = time(CASES, () => {
+    for (let i = 0; i < CASES; i += 1) listener += caseOf(i).listener.length;
   });
+  must(listener > 0, 'verdicts');
+  const both = time(CASES, () => {
+    let allowed = 0;
+    for (let i = 0; i < CASES; i += 1) if (decide(loaded.value, caseOf(i)).kind === 'allow') allowed += 1;
+    must(allowed === CASES / 2, 'verdicts');
+  });
+  return both - making;
 };
 
 const WindowFigures = z.array(
@@ -159,7 +173,12 @@ export const micro = (count: number, stores: readonly string[], tell: (text: str
     ['scan of message data', 'MB', scan, 'blocks of 64 KB, lines of 78 octets'],
     ['parsing of commands', 'command', commands, 'EHLO, MAIL with parameters, RCPT, DATA, QUIT'],
     ['parsing of addresses, all readings', 'address', addresses, 'plain, quoted, source route with %'],
-    ['verdict', 'verdict', verdict, '100,000 networks and 100,000 domains, half of the recipients known'],
+    [
+      'verdict',
+      'verdict',
+      verdict,
+      '100,000 networks and 100,000 domains, clients beside the listed networks, half of the recipients known',
+    ],
   ];
   const figures = pieces.map(([name, unit, work, note]) => {
     const microseconds = work();

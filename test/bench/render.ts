@@ -1,5 +1,6 @@
 /** Results as Markdown: a whole report, and the section of the README. */
-import { BARS, type Judged, judge } from './bars.js';
+import { BARS, type Judged, judge, rowOf } from './bars.js';
+import { REASONS, type Reasons } from './reasons.js';
 import { type Figures, type Micro, type Results, roundsOf, type WorkloadResult } from './results.js';
 import { median, medianRatio } from './statistics.js';
 
@@ -79,16 +80,39 @@ const workloadPart = (workload: WorkloadResult): string =>
     ...workload.missing.map(({ name, reason }) => `${name} could not be had: ${reason}`),
   ].join('\n\n');
 
-const judgedRow = ({ bar, value, errors, met }: Judged): string[] => [
-  `${bar.of}${bar.subject === undefined ? '' : `, ${bar.subject}`}: ${bar.what}${bar.peer === undefined ? '' : ` of ${bar.peer}’s`}`,
-  `${bar.what === 'rate' ? '≥' : '≤'} ${bar.bound} ${bar.unit}`,
-  `${short(value)} ${bar.unit}`,
-  met ? 'met' : `**not met**${errors > 0 ? ' (errors)' : ''}`,
-];
+const judgedName = ({ of: workload, what, subject, peer }: Judged['bar']): string =>
+  `${workload}${subject === undefined ? '' : `, ${subject}`}: ${what}${peer === undefined ? '' : ` of ${peer}’s`}`;
 
-const barTable = (results: Results): string => {
-  const judged = BARS.map((bar) => judge(results, bar)).filter(({ value }) => Number.isFinite(value));
-  return judged.length === 0 ? '' : table(['', 'bar', 'measured', ''], judged.map(judgedRow));
+const verdict = ({ bar, value, errors, met }: Judged): string => {
+  if (!Number.isFinite(value)) return 'not measured';
+  if (bar.aim === true) return met ? 'reached' : 'not reached';
+  return met ? 'met' : `**not met**${errors > 0 ? ' (errors)' : ''}`;
+};
+
+const judgedRow = (judged: Judged): string[] => {
+  const { what, bound, unit, aim } = judged.bar;
+  return [
+    judgedName(judged.bar),
+    `${aim === true ? 'aim: ' : ''}${what === 'rate' ? '≥' : '≤'} ${bound} ${unit}`,
+    `${short(judged.value)} ${unit}`,
+    verdict(judged),
+  ];
+};
+
+const barTable = (judged: readonly Judged[]): string =>
+  judged.length === 0 ? '' : table(['', 'bar', 'measured', ''], judged.map(judgedRow));
+
+/** The rows that are not met, those of the same reason together. */
+const whyNot = (judged: readonly Judged[], reasons: Reasons): string => {
+  const unmet = judged.filter(({ met, value, bar }) => !met && Number.isFinite(value) && bar.aim !== true);
+  const texts = new Map<string, string[]>();
+  for (const { bar } of unmet) {
+    const text = reasons.get(rowOf(bar)) ?? '**no reason is known**';
+    texts.set(text, [...(texts.get(text) ?? []), judgedName(bar)]);
+  }
+  return [...texts]
+    .map(([text, rows]) => `- ${rows.join('; ')}: ${text.replace(/\n(?=.)/g, '\n  ')}`)
+    .join('\n');
 };
 
 const microTable = (micro: readonly Micro[]): string =>
@@ -105,10 +129,12 @@ const microTable = (micro: readonly Micro[]): string =>
 
 const parts = (texts: readonly string[]): string => texts.filter((text) => text !== '').join('\n\n');
 
+const judgedOf = (results: Results): Judged[] => BARS.map((bar) => judge(results, bar));
+
 /** Everything, for a person who reads one run. */
 export const report = (results: Results): string =>
   parts([
-    barTable(results),
+    barTable(judgedOf(results).filter(({ value }) => Number.isFinite(value))),
     warmth(results).trim(),
     ...results.workloads.map(workloadPart),
     microTable(results.micro),
@@ -241,12 +267,13 @@ const rowsOf = (head: readonly string[], rows: readonly (readonly string[])[]): 
   rows.length === 0 ? '' : table(head, rows);
 
 /** What stands in the README between its marks. */
-export const readmeSection = (results: Results): string => {
+export const readmeSection = (results: Results, reasons: Reasons = REASONS): string => {
   const { machine, rounds, seconds, taken } = results;
   const idle = results.workloads.find(({ name }) => name === 'W5');
   return parts([
     `Taken on ${taken.slice(0, 10)}: ${machine.cpus} cores (${machine.model}) for generator, proxy and mail server together, Linux ${machine.kernel}, Node ${machine.node.slice(1)}; medians of ${rounds} interleaved rounds of ${seconds} s, and of the ratios to the peer of the same round. TLS off; Sekisho with policy, Received line, log, metrics, limits and virtual patches on.${warmth(results)}`,
-    headed('The bar:', barTable(results)),
+    headed('The bar:', barTable(judgedOf(results))),
+    headed('Why a row is not met:', whyNot(judgedOf(results), reasons)),
     headed(
       'CPU of the proxy’s own processes in µs a unit, and in parentheses the rate against the sink alone (three processes share the cores, so the CPU is the steadier figure):',
       rowsOf(['', ...PEERS], compared(results, FRONT, PEERS, cpuCell)),
