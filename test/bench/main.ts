@@ -6,7 +6,7 @@
  *   --workload W1,W4     only these, without micro-benchmarks
  *   --subject a,b        only these subjects
  *   --rounds N           interleaved rounds (3)
- *   --seconds N          of each measurement (2)
+ *   --seconds N          of each measurement (1.5)
  *   --micro              the micro-benchmarks alone
  *   --windows N          open windows to look up in (1000000); 0: none
  *   --out DIR            where results.json and results.md go
@@ -86,7 +86,7 @@ const subjectsOf = (workload: Workload): Subject[] => {
 
 const plan: Plan = {
   rounds: positive('rounds', given.rounds, given.quick ? 2 : 3),
-  seconds: positive('seconds', given.seconds, given.quick ? 1.2 : 2),
+  seconds: positive('seconds', given.seconds, given.quick ? 1.2 : 1.5),
   warmUp: given.quick ? 0.75 : 1,
   warmUps: given.quick ? 6 : 12,
 };
