@@ -42,7 +42,7 @@ const validators = ((): NodeJS.Require | undefined => {
     const fresh = mkdtempSync(`${place}-`);
     writeFileSync(path.join(fresh, 'package.json'), '{}');
     try {
-      const flags = ['--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline'];
+      const flags = ['--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--fetch-retries=5'];
       const env = { ...process.env, NODE_OPTIONS: '' };
       execFileSync('npm', ['install', ...flags, ...VALIDATORS], { cwd: fresh, stdio: 'ignore', env });
       renameSync(fresh, place);

@@ -18,6 +18,10 @@ const run = (file: string, args: readonly string[], cwd?: string): string =>
     ...(cwd === undefined ? {} : { cwd }),
   });
 
+/** A mirror that does not answer once is no reason to fail, nor another's hold on apt's own lock. */
+const apt = (args: readonly string[], cwd?: string): string =>
+  run('apt-get', ['-o', 'Acquire::Retries=5', '-o', 'DPkg::Lock::Timeout=300', ...args], cwd);
+
 const found = (command: string): boolean => {
   try {
     run('sh', ['-c', `command -v ${command}`]);
@@ -61,7 +65,7 @@ const locked = async <T>(work: () => T): Promise<T> => {
 
 let updated = false;
 const update = (): void => {
-  if (!updated) run('apt-get', ['update', '-qq']);
+  if (!updated) apt(['update', '-qq']);
   updated = true;
 };
 
@@ -84,7 +88,7 @@ export const install = (commands: readonly string[]): Promise<void> =>
       .map(([command, name]) => name ?? command);
     if (missing.length === 0) return;
     update();
-    run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing]);
+    apt(['install', '-y', '-qq', '--no-install-recommends', ...missing]);
   });
 
 const installed = (name: string): boolean => {
@@ -108,7 +112,7 @@ export const unpack = (main: string, others: readonly string[] = []): Promise<st
     if (existsSync(path.join(root, 'done'))) return root;
     mkdirSync(root, { recursive: true });
     update();
-    run('apt-get', ['download', '-qq', main, ...others, ...libraries(main)], root);
+    apt(['download', '-qq', main, ...others, ...libraries(main)], root);
     for (const file of readdirSync(root).filter((each) => each.endsWith('.deb')))
       run('dpkg', ['-x', file, '.'], root);
     writeFileSync(path.join(root, 'done'), '');
@@ -134,8 +138,8 @@ export const unpackBackports = (main: string, others: readonly string[] = []): P
     };
     const own = Object.entries(options).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
     try {
-      run('apt-get', [...own, 'update', '-qq']);
-      run('apt-get', [...own, 'download', '-qq', main, ...others], root);
+      apt([...own, 'update', '-qq']);
+      apt([...own, 'download', '-qq', main, ...others], root);
     } catch {
       return undefined;
     }

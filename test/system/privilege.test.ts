@@ -150,7 +150,15 @@ t.test('a tree without install scripts does all its work', linux, async (t) => {
   const dir = folder(t, { users: 'bob:{PLAIN}right\n' });
   for (const each of ['package.json', 'package-lock.json', 'dist', 'policies'])
     cpSync(path.join(ROOT, each), path.join(dir, each), { recursive: true });
-  const args = ['ci', '--omit=dev', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund'];
+  const args = [
+    'ci',
+    '--omit=dev',
+    '--ignore-scripts',
+    '--prefer-offline',
+    '--no-audit',
+    '--no-fund',
+    '--fetch-retries=5',
+  ];
   const { status, stderr } = spawnSync('npm', args, { cwd: dir, encoding: 'utf8' });
   if (status !== 0) return void t.comment(`skipped: the packages cannot be had: ${stderr.slice(0, 300)}`);
   const mta = await startLegacyMta();
