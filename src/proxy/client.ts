@@ -172,6 +172,7 @@ export class ClientConnection implements Reader {
   }
 
   read(count: number): void {
+    if (this.#input.length === 0 && this.#listener.streaming === 'through') this.#room.empty();
     this.#onData(this.#room.taken(count));
     const { streaming } = this.#listener;
     const needed = this.#input.length > 0 || streaming !== 'through';

@@ -41,6 +41,33 @@ t.test('a room', async (t) => {
   other.close();
 });
 
+t.test('rooms in turn, as the mail server takes what is in them', async (t) => {
+  const room = new ReadRoom();
+  const rooms = new Set<Buffer>();
+  room.used(16_384, true, true);
+  for (let reads = 0; reads < 10; reads += 1) {
+    rooms.add(room.buffer);
+    // It went on only after the read was over.
+    room.used(65_536, true, true);
+    room.empty();
+  }
+  t.equal(rooms.size, 2);
+  const waiting = Array.from({ length: 5 }, () => {
+    const { buffer } = room;
+    room.used(65_536, true, true);
+    return buffer;
+  });
+  t.equal(new Set([...waiting, room.buffer]).size, 6, 'as long as somebody needs it nothing is read into it');
+  room.used(65_536, false, true);
+  const after = [room.buffer];
+  for (let reads = 0; reads < 3; reads += 1) {
+    room.used(65_536, true, true);
+    after.push(room.buffer);
+  }
+  t.equal(new Set(after).size, 4);
+  room.used(1, true, false);
+});
+
 t.test('rooms of their own, at most 64', async (t) => {
   const rooms = Array.from({ length: 65 }, () => new ReadRoom());
   const shared = rooms[0]?.buffer;
