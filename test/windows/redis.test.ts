@@ -111,10 +111,7 @@ t.test('a server that hangs, dies and comes back empty', { skip: none ?? false }
   await eventually('it is gone', async () => !(await answers(store)));
   const dead = await askAll(store);
   allFail(t, dead.errors, 'it is dead');
-  t.ok(
-    dead.errors.some((each) => /no connection/.test(String(each))),
-    'told at once, without a wait for an answer',
-  );
+  t.ok(dead.took < 20 * TIMEOUT, `and nobody waits for ever: ${dead.took} ms`);
   await server.restart();
   await ready(store);
   t.strictSame(await store.lookup('192.0.2.1', now), [], 'it is empty');
