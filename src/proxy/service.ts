@@ -1,8 +1,8 @@
 /** What all sessions of one proxy share. */
-import { randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import type { Note } from '../base/events.js';
 import type { SessionSnapshot } from '../base/snapshot.js';
+import { sessionIds } from '../door/session-ids.js';
 import type { Authenticator } from '../identity/authenticator.js';
 import { offeredKeywords, smallerLimit } from '../smtp/capabilities.js';
 import { DEFAULT_LENIENCY, type Leniency } from '../smtp/command.js';
@@ -51,14 +51,12 @@ export class Service {
   readonly descriptors: Descriptors;
   /** What old devices may, of which a session asks when it begins. */
   devices: Devices;
+  readonly nextSessionId = sessionIds();
   readonly sessions = new Set<Closable>();
   /** Called when the last session has ended. */
   onEmpty: () => void = () => {};
 
   readonly #hostname: string | undefined;
-  /** Session identifiers are unique over restarts, and short, since they stand in each Received line. */
-  readonly #prefix = `${Math.floor(Date.now() / 1000).toString(36)}${randomBytes(2).toString('hex')}`;
-  #counter = 0;
   /** Made last, by whether STARTTLS is offered and whether a login is asked for. Nearly always it is still right. */
   readonly #settings: (SessionSettings | undefined)[] = [];
 
@@ -102,11 +100,6 @@ export class Service {
     this.tls = new TlsKeeper(options.tls, options.clientCa);
     this.devices = new Devices(options.devices);
     this.descriptors = options.descriptors ?? new Map();
-  }
-
-  nextSessionId(): string {
-    this.#counter += 1;
-    return `${this.#prefix}-${this.#counter.toString(36)}`;
   }
 
   /** The server's name as clients see it for whose mail these are there. */

@@ -21,7 +21,6 @@ export interface SpooledDataListener {
   refused(reply: Reply): void;
   /** Answers the final dot in the MTA's place: it does not have the message. The connection is closed. */
   broken(reply: UpstreamReply, why: string): void;
-  /** The upstream connection took no more, and now does. */
 }
 
 type Stage =

@@ -3,7 +3,6 @@
  * that a login succeeded, opens a window for whoever it was, and from then on only moves octets.
  */
 
-import { randomBytes } from 'node:crypto';
 import type net from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { Admission } from '../../base/admission.js';
@@ -11,6 +10,7 @@ import type { Peer } from '../../base/events.js';
 import { Door, type Refusal } from '../../door/door.js';
 import { shutDown } from '../../door/drain.js';
 import type { Client } from '../../door/preamble.js';
+import { sessionIds } from '../../door/session-ids.js';
 import type { MailPorts, MailProxyOptions } from './mail-options.js';
 import { farewell, MailSession, monotonic } from './mail-session.js';
 
@@ -118,15 +118,9 @@ export class MailProxy {
   readonly #sessions = new Set<MailSession>();
   readonly #house: House;
   #timer: NodeJS.Timeout | undefined;
-  #counter = 0;
 
   constructor(options: readonly MailProxyOptions[], ports: MailPorts) {
-    const prefix = `${Math.floor(Date.now() / 1000).toString(36)}${randomBytes(2).toString('hex')}m`;
-    const nextId = (): string => {
-      this.#counter += 1;
-      return `${prefix}-${this.#counter.toString(36)}`;
-    };
-    this.#house = { ports, sessions: this.#sessions, nextId, onEmpty: () => {} };
+    this.#house = { ports, sessions: this.#sessions, nextId: sessionIds('m'), onEmpty: () => {} };
     this.#listeners = options.map((each) => new MailListener(this.#house, each));
   }
 
