@@ -1,12 +1,13 @@
 /** A real nginx as a service for `auth_http`: it judges by a map of the header lines that it is sent. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { escapeHeader } from '../../src/identity/stores/nginx-http.js';
 import { type Certified, certify } from './certificate.js';
+import { Daemon } from './daemon.js';
 import { freePort, install } from './packages.js';
 
 export interface ServiceUser {
@@ -80,14 +81,15 @@ http {
 }
 `;
 
-export class AuthService {
+export class AuthService extends Daemon {
   private constructor(
     readonly port: number,
     readonly tlsPort: number,
     readonly certified: Certified,
-    private readonly dir: string,
-    private child: ChildProcess,
-  ) {}
+    dir: string,
+  ) {
+    super('nginx', dir, () => launch(dir));
+  }
 
   static async start(users: readonly ServiceUser[]): Promise<AuthService> {
     await install(['nginx']);
@@ -97,50 +99,15 @@ export class AuthService {
     writeFileSync(path.join(dir, 'cert.pem'), certified.cert);
     writeFileSync(path.join(dir, 'key.pem'), certified.key);
     writeFileSync(path.join(dir, 'nginx.conf'), configuration(dir, ports, users), 'latin1');
-    const service = new AuthService(...ports, certified, dir, launch(dir));
-    try {
-      await service.#ready();
-    } catch (error) {
-      await service.stop();
-      throw error;
-    }
-    return service;
+    return new AuthService(...ports, certified, dir).begun();
   }
 
-  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
-    this.child.kill(signal);
-  }
-
-  async halt(): Promise<void> {
-    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
-    const ended = new Promise((resolve) => this.child.once('close', resolve));
-    this.child.kill('SIGCONT');
-    this.child.kill('SIGTERM');
-    await ended;
-  }
-
-  async resume(): Promise<void> {
-    this.child = launch(this.dir);
-    await this.#ready();
-  }
-
-  async stop(): Promise<void> {
-    await this.halt();
-    rmSync(this.dir, { recursive: true, force: true });
-  }
-
-  async #ready(): Promise<void> {
-    const end = Date.now() + 60_000;
-    while (Date.now() < end && this.child.exitCode === null) {
-      const there = await new Promise<boolean>((resolve) => {
-        const socket = net.connect({ host: '127.0.0.1', port: this.port });
-        socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
-        socket.once('connect', () => socket.destroy());
-      });
-      if (there) return;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    throw new Error('nginx did not start');
+  protected there(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const socket = net.connect({ host: '127.0.0.1', port: this.port });
+      socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+      socket.once('connect', () => socket.destroy());
+    });
   }
 }
 

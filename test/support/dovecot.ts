@@ -3,11 +3,12 @@
  * passwd-file, everything else in one temporary folder. Needs root, as Dovecot's master process does.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { type Certified, certify } from './certificate.js';
+import { Daemon } from './daemon.js';
 import { freePort, install } from './packages.js';
 
 export interface DovecotUser {
@@ -128,18 +129,18 @@ const answers = (port: number): Promise<boolean> =>
     socket.once('end', () => end(false));
   });
 
-export class Dovecot {
+export class Dovecot extends Daemon {
   /** For `dovecot:` stores: the auth protocol over a UNIX socket. */
   readonly socket: string;
   /** The log file. */
   readonly log: string;
 
   private constructor(
-    readonly dir: string,
+    dir: string,
     readonly ports: DovecotPorts,
     readonly certified: Certified,
-    private child: ChildProcess,
   ) {
+    super('dovecot', dir, () => launch(dir));
     this.socket = path.join(dir, 'run', 'auth-client');
     this.log = path.join(dir, 'log');
   }
@@ -161,15 +162,9 @@ export class Dovecot {
     writeFileSync(path.join(dir, 'key.pem'), certified.key);
     const ports = setting.ports ?? (await freePorts());
     writeFileSync(path.join(dir, 'dovecot.conf'), configuration(dir, setting, ports));
-    const dovecot = new Dovecot(dir, ports, certified, launch(dir));
+    const dovecot = new Dovecot(dir, ports, certified);
     dovecot.setUsers(setting.users);
-    try {
-      await dovecot.#ready();
-    } catch (error) {
-      await dovecot.stop();
-      throw error;
-    }
-    return dovecot;
+    return dovecot.begun();
   }
 
   /** Replaces the password file; Dovecot sees it at the next login. */
@@ -182,31 +177,16 @@ export class Dovecot {
     return existsSync(this.log) ? readFileSync(this.log, 'utf8') : '';
   }
 
-  /** Stops all its processes where they are (they take connections and answer nothing), or lets them go on. */
-  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+  /** All its processes. */
+  override signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
     for (const pid of this.#processes()) send(pid, signal);
   }
 
-  /** Ends it; `resume` starts it again with the same files and ports. */
-  async halt(): Promise<void> {
-    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
-    const processes = this.#processes();
-    const ended = new Promise((resolve) => this.child.once('close', resolve));
-    this.signal('SIGCONT');
-    this.child.kill('SIGTERM');
-    await ended;
+  override async halt(): Promise<void> {
+    const processes = this.running ? this.#processes() : [];
+    await super.halt();
     // The auth process goes on serving whoever is connected, even without its master.
     for (const pid of processes) send(pid, 'SIGKILL');
-  }
-
-  async resume(): Promise<void> {
-    this.child = launch(this.dir);
-    await this.#ready();
-  }
-
-  async stop(): Promise<void> {
-    await this.halt();
-    rmSync(this.dir, { recursive: true, force: true });
   }
 
   /** The master and all below it. */
@@ -221,16 +201,15 @@ export class Dovecot {
     return [master, ...pairs.filter(([, parent]) => parent === master).map(([pid = 0]) => pid)];
   }
 
-  async #ready(): Promise<void> {
-    const end = Date.now() + 60_000;
-    while (Date.now() < end) {
-      if (this.child.exitCode !== null) break;
-      // An answer of each: only then have the login processes found the auth process.
-      const ready = await Promise.all([this.ports.pop3, this.ports.imap, this.ports.auth].map(answers));
-      if (ready.every((each) => each)) return;
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-    throw new Error(`dovecot did not start: ${this.logged()}`);
+  /** An answer of each: only then have the login processes found the auth process. */
+  protected async there(): Promise<boolean> {
+    const { pop3, imap, auth } = this.ports;
+    const ready = await Promise.all([pop3, imap, auth].map(answers));
+    return ready.every((each) => each);
+  }
+
+  protected override said(): string {
+    return this.logged();
   }
 }
 

@@ -4,10 +4,11 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { type Certified, certify } from './certificate.js';
+import { Daemon } from './daemon.js';
 import { freePort, install, libraryPath, unpack } from './packages.js';
 import { SmtpClient } from './smtp-client.js';
 
@@ -73,14 +74,15 @@ for each in passwd group; do mount --bind "$0/$each" /etc/$each; done
 LD_LIBRARY_PATH="$1" exec "$2" -C "$0/exim.conf" -bdf
 `;
 
-export class Exim {
+export class Exim extends Daemon {
   private constructor(
     readonly port: number,
     readonly certified: Certified,
-    private readonly dir: string,
-    private readonly root: string,
-    private child: ChildProcess,
-  ) {}
+    dir: string,
+    root: string,
+  ) {
+    super('exim', dir, () => launch(dir, root));
+  }
 
   static async start(setting: EximSetting): Promise<Exim> {
     await install(['unshare=util-linux']);
@@ -102,14 +104,7 @@ export class Exim {
       'exim.conf': configuration(dir, port, setting),
     };
     for (const [name, text] of Object.entries(files)) writeFileSync(path.join(dir, name), text);
-    const exim = new Exim(port, certified, dir, root, launch(dir, root));
-    try {
-      await exim.#ready();
-    } catch (error) {
-      await exim.stop();
-      throw error;
-    }
-    return exim;
+    return new Exim(port, certified, dir, root).begun();
   }
 
   /** Takes the password file away, or puts it back: without it Exim cannot judge. */
@@ -118,42 +113,15 @@ export class Exim {
     renameSync(lose ? here : away, lose ? away : here);
   }
 
-  /** Stops the daemon where it is, or lets it go on. */
-  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
-    this.child.kill(signal);
-  }
-
-  async halt(): Promise<void> {
-    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
-    const ended = new Promise((resolve) => this.child.once('close', resolve));
-    this.child.kill('SIGCONT');
-    this.child.kill('SIGTERM');
-    await ended;
-  }
-
-  async resume(): Promise<void> {
-    this.child = launch(this.dir, this.root);
-    await this.#ready();
-  }
-
-  async stop(): Promise<void> {
-    await this.halt();
-    rmSync(this.dir, { recursive: true, force: true });
-  }
-
-  async #ready(): Promise<void> {
-    const end = Date.now() + 60_000;
-    while (Date.now() < end && this.child.exitCode === null) {
-      try {
-        const client = await SmtpClient.connect(this.port);
-        const banner = await client.reply();
-        client.destroy();
-        if (/Exim/.test(banner)) return;
-      } catch {
-        await new Promise((resolve) => setTimeout(resolve, 100));
-      }
+  protected async there(): Promise<boolean> {
+    try {
+      const client = await SmtpClient.connect(this.port);
+      const banner = await client.reply();
+      client.destroy();
+      return /Exim/.test(banner);
+    } catch {
+      return false;
     }
-    throw new Error('exim did not start');
   }
 }
 
