@@ -5,6 +5,7 @@
  */
 import type net from 'node:net';
 import { monotonic } from './deadlines.js';
+import { type Writer, writeLater } from './outbox.js';
 import { type Reader, readInto } from './read-into.js';
 import { ReadRoom } from './read-room.js';
 import type { Secured } from './tls.js';
@@ -34,7 +35,7 @@ const NOBODY: ClientListener = {
   streaming: 'no',
 };
 
-export class ClientConnection implements Reader {
+export class ClientConnection implements Reader, Writer {
   /** The client has ended its side; what came before may still be used. */
   ended = false;
   bytesIn = 0;
@@ -46,6 +47,8 @@ export class ClientConnection implements Reader {
   readonly #input: Buffer[] = [];
   readonly #room = new ReadRoom();
   #output = '';
+  /** What was said goes out at the end of this round. */
+  #due = false;
   #closing = false;
   /** What is said waits. */
   #holding = false;
@@ -68,6 +71,7 @@ export class ClientConnection implements Reader {
     done: (secured: Secured) => void,
   ): void {
     const clear = this.#socket;
+    this.writeOut();
     // Its own listeners alone: whoever counts connections waits for the end of this very socket.
     this.#detach();
     // What goes wrong on it is told by the TLS socket as well.
@@ -97,7 +101,7 @@ export class ClientConnection implements Reader {
 
   /** The client does not read its replies: nothing more should be done for it at present. */
   get congested(): boolean {
-    return this.#holding || this.#socket.writableLength > MOST_UNREAD;
+    return this.#holding || this.#socket.writableLength + this.#output.length > MOST_UNREAD;
   }
 
   take(): Buffer | undefined {
@@ -123,26 +127,42 @@ export class ClientConnection implements Reader {
     }, ms).unref();
   }
 
-  /** Writes what was said, and reads on only when all input has been taken. */
+  /** What was said goes out with this round, and more is read only when all input has been taken. */
   flush(): void {
     if (this.#holding) return void this.#socket.pause();
-    if (this.#output !== '') {
-      if (this.#socket.writable) this.#socket.write(this.#output, 'latin1');
-      this.#output = '';
-    }
+    if (this.#output !== '') this.#writeLater();
     if (this.#closing) return;
     if (this.#input.length > 0) this.#socket.pause();
     else if (this.#socket.isPaused()) this.#socket.resume();
+  }
+
+  #writeLater(): void {
+    if (this.#due) return;
+    this.#due = true;
+    writeLater(this);
+  }
+
+  writeOut(): void {
+    this.#due = false;
+    if (this.#holding || this.#socket.destroyed) return;
+    const output = this.#output;
+    this.#output = '';
+    if (output !== '' && this.#socket.writable) this.#socket.write(output, 'latin1');
+    if (this.#closing) this.#end();
+    else if (output.length > MOST_UNREAD) this.#listener.clientActive();
   }
 
   /** Sends what was said, then closes, reading for a short while what the client still sends. */
   close(): void {
     if (this.#closing) return;
     this.#holding = false;
-    this.flush();
     this.#closing = true;
     this.#input.length = 0;
     this.#lingerUntil = monotonic() + LINGER_TIME;
+    this.#writeLater();
+  }
+
+  #end(): void {
     this.#socket.end();
     if (this.ended) this.#socket.destroySoon();
     else this.#socket.resume();

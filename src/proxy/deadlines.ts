@@ -29,6 +29,10 @@ export interface Ticked {
 /** Milliseconds of a clock that never goes back. */
 export const monotonic = (): number => performance.now();
 
+/** Seconds from `then`, of that clock, to `now`, to the microsecond. */
+export const secondsSince = (then: number, now = monotonic()): number =>
+  Math.round((now - then) * 1_000) / 1e6;
+
 export class Deadlines {
   readonly #all = new Set<Ticked>();
   #timer: NodeJS.Timeout | undefined;

@@ -32,9 +32,6 @@ export interface MessageTarget {
   endData(): void;
   /** Octets that it took may wait in memory. */
   readonly pending: boolean;
-  /** Keeps what is written until `uncork` in one write. */
-  cork(): void;
-  uncork(): void;
 }
 
 /** Octets above 127 that the client announced (RFC 6152, RFC 6531). */
@@ -64,7 +61,6 @@ export class MessageStream {
   readonly #timeouts: Timeouts;
   #maxBytes: number;
   #target: MessageTarget | undefined;
-  #corked: MessageTarget | undefined;
   #refused: Reply | undefined;
   #startedAt = 0;
   #lastData = 0;
@@ -109,11 +105,6 @@ export class MessageStream {
   take(chunk: Buffer): StreamOutcome {
     this.#lastData = monotonic();
     const before = this.#refused;
-    const target = this.#target;
-    if (target !== undefined && this.#corked === undefined) {
-      target.cork();
-      this.#corked = target;
-    }
     const outcome: StreamOutcome = { refused: undefined, fault: undefined, end: undefined };
     this.#scan(chunk, 0, outcome);
     if (this.#refused !== before) outcome.refused = this.#refused;
@@ -134,16 +125,9 @@ export class MessageStream {
 
   /** Nothing more goes upstream; the rest is thrown away. */
   detach(): void {
-    this.flush();
     this.#target = undefined;
     this.#held.clear();
     this.blocked = false;
-  }
-
-  /** Lets what was gathered go out in one write. */
-  flush(): void {
-    this.#corked?.uncork();
-    this.#corked = undefined;
   }
 
   unblock(): void {

@@ -6,7 +6,7 @@
 import type { Note } from '../base/events.js';
 import type { UpstreamSnapshot } from '../base/snapshot.js';
 import type { Capabilities } from '../smtp/capabilities.js';
-import { type Deadlines, monotonic, type Ticked } from './deadlines.js';
+import { type Deadlines, monotonic, secondsSince, type Ticked } from './deadlines.js';
 import { canShow } from './dial.js';
 import type { Timeouts, UpstreamOptions } from './options.js';
 import { type Introduction, UpstreamConnection, type UpstreamOwner } from './upstream.js';
@@ -190,7 +190,7 @@ export class Pool implements UpstreamOwner, Ticked {
     this.#connecting.delete(connection);
     this.#busy.add(connection);
     this.#proved(connection);
-    const seconds = (monotonic() - connection.openedAt) / 1000;
+    const seconds = secondsSince(connection.openedAt);
     this.#note({ type: 'upstream-connect', upstream: this.options.name, seconds });
     this.#offer(connection, undefined);
   }

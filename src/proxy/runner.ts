@@ -26,7 +26,7 @@ import { newSession, type SessionState, type Transaction } from '../smtp/session
 import { channelBindings } from './channel-bindings.js';
 import { ClientConnection, type ClientListener } from './client.js';
 import { CommandLines } from './command-lines.js';
-import { monotonic, overdue, type Ticked } from './deadlines.js';
+import { monotonic, overdue, secondsSince, type Ticked } from './deadlines.js';
 import type { ClientTls } from './devices.js';
 import type { Asker, Law } from './judge.js';
 import type { MessageStream } from './message-stream.js';
@@ -259,7 +259,6 @@ export class SessionRunner
         }
       } while (this.#nextInput());
       this.#lines.flush(this.#loan?.connection);
-      this.#data.flush();
       if (!this.#closed) this.#connection.flush();
       if (this.#securing) this.#secure();
     } catch (error) {
@@ -359,7 +358,7 @@ export class SessionRunner
     this.#service.tarpit.refused(this, reply, this.#state.errors, this.#connection, this.#loan);
     const verb = this.#commands.answered();
     if (verb === undefined) return;
-    this.#notes.command(verb, reply.code, (this.#waitingSince - this.#commands.since) / 1000);
+    this.#notes.command(verb, reply.code, secondsSince(this.#commands.since, this.#waitingSince));
   }
 
   ask(question: Question): void {
@@ -431,7 +430,7 @@ export class SessionRunner
   close(reason: DisconnectReason): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#notes.disconnect(reason, (monotonic() - this.openedAt) / 1000);
+    this.#notes.disconnect(reason, secondsSince(this.openedAt));
     this.#connection.close();
   }
 

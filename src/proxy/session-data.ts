@@ -97,11 +97,6 @@ export class SessionData {
     this.#stream?.end();
   }
 
-  /** Lets what was gathered go out in one write. */
-  flush(): void {
-    this.#stream?.flush();
-  }
-
   /** The events that the client's next octets bring; undefined: nothing to do now. */
   next(client: ClientConnection): readonly SessionEvent[] | undefined {
     const stream = this.#stream;

@@ -7,7 +7,7 @@ import type { Path } from '../smtp/path.js';
 import { receivedLine, type Trace } from '../smtp/received.js';
 import { printReply, type Reply } from '../smtp/reply.js';
 import type { SessionState } from '../smtp/session/state.js';
-import { monotonic } from './deadlines.js';
+import { monotonic, secondsSince } from './deadlines.js';
 import type { Service } from './service.js';
 import type { Introduction } from './upstream.js';
 
@@ -126,7 +126,7 @@ export class SessionNotes {
       bytes,
       upstream,
       reply: shown(reply),
-      seconds: (monotonic() - this.#begunAt) / 1000,
+      seconds: secondsSince(this.#begunAt),
     });
   }
 

@@ -81,10 +81,6 @@ export class SpooledData implements MessageTarget {
   /** The spool keeps what it takes. */
   readonly pending = true;
 
-  cork(): void {}
-
-  uncork(): void {}
-
   data(view: Buffer): boolean {
     if (this.#stage !== 'taking') return true;
     const taken = this.#spool.add(view);

@@ -15,6 +15,7 @@ import { printXclient, type XclientFacts, xclientAttributes } from '../smtp/xcli
 import { type Deadlines, monotonic, type Ticked } from './deadlines.js';
 import { dial } from './dial.js';
 import type { Timeouts, UpstreamOptions } from './options.js';
+import { type Writer, writeLater } from './outbox.js';
 import { secureUpstream } from './upstream-tls.js';
 
 /** Who uses the connection at present. None of these may throw. */
@@ -65,12 +66,13 @@ const headerOf = (
 const NO_XCLIENT =
   'it does not offer XCLIENT with ADDR to this host: identity: xclient needs its consent, see `sekisho upstream`';
 
-const DOT = Buffer.from('.\r\n', 'latin1');
+/** Octets that may wait for the end of the round. Node writes as many from a string without a buffer made for it. */
+const MOST_GATHERED = 16_384;
 
 /** Into which replies are read. What is there is looked at before anything else is read. */
 const REPLIES = Buffer.allocUnsafeSlow(16_384);
 
-export class UpstreamConnection implements Ticked {
+export class UpstreamConnection implements Ticked, Writer {
   readonly openedAt = monotonic();
   /** The name in its greeting, '' before that. */
   hostname = '';
@@ -107,6 +109,8 @@ export class UpstreamConnection implements Ticked {
   /** The reply owed is that to a final dot. */
   #finishing = false;
   #head = '';
+  /** One character is one octet. */
+  #out = '';
   /** What its last EHLO said of XCLIENT. */
   #xclient: ReadonlySet<string> | undefined;
   /** Commands that tell who the client is and are still to be said; undefined: that has not begun. */
@@ -195,7 +199,7 @@ export class UpstreamConnection implements Ticked {
     this.#owed += replies;
     this.#timeout = timeout;
     this.#dueAt = monotonic() + timeout;
-    this.#socket.write(lines, 'latin1');
+    this.#say(lines);
   }
 
   /** Begins a message; `head` (the Received line) goes out with the first data. */
@@ -207,9 +211,33 @@ export class UpstreamConnection implements Ticked {
 
   /** Sends message data. False: wait for `upstreamDrain`. */
   data(view: Buffer): boolean {
-    this.#writeHead();
-    const taken = this.#socket.write(view);
-    if (!taken) this.#dueAt = monotonic() + this.#timeouts.upstreamDataBlock;
+    this.#sayHead();
+    if (this.#out.length + view.length <= MOST_GATHERED) {
+      this.#say(view.toString('latin1'));
+      return !this.#socket.writableNeedDrain;
+    }
+    if (this.#out === '') return this.#written(this.#socket.write(view));
+    this.#socket.cork();
+    this.writeOut();
+    const taken = this.#written(this.#socket.write(view));
+    this.#socket.uncork();
+    return taken;
+  }
+
+  #say(octets: string): void {
+    if (this.#out === '') writeLater(this);
+    this.#out += octets;
+  }
+
+  writeOut(): void {
+    const out = this.#out;
+    this.#out = '';
+    if (out !== '' && !this.closed) this.#written(this.#socket.write(out, 'latin1'));
+  }
+
+  /** While a message goes out, what is not taken at once has its own deadline. */
+  #written(taken: boolean): boolean {
+    if (!taken && this.#streaming) this.#dueAt = monotonic() + this.#timeouts.upstreamDataBlock;
     return taken;
   }
 
@@ -217,23 +245,14 @@ export class UpstreamConnection implements Ticked {
     return this.#socket.writableLength > 0;
   }
 
-  /** Keeps what is written until `uncork` in one write. */
-  cork(): void {
-    this.#socket.cork();
-  }
-
-  uncork(): void {
-    this.#socket.uncork();
-  }
-
   /** The final dot; one reply is owed. */
   endData(): void {
-    this.#writeHead();
+    this.#sayHead();
     this.#streaming = false;
     this.#finishing = true;
     this.#owed += 1;
     this.#dueAt = monotonic() + this.#timeouts.upstreamDataEnd;
-    this.#socket.write(DOT);
+    this.#say('.\r\n');
   }
 
   /** Wipes the transaction before the connection goes back to the pool (`rested` answers). */
@@ -400,9 +419,9 @@ export class UpstreamConnection implements Ticked {
     this.user?.upstreamDrain();
   }
 
-  #writeHead(): void {
+  #sayHead(): void {
     if (this.#head === '') return;
-    this.#socket.write(this.#head, 'latin1');
+    this.#say(this.#head);
     this.#head = '';
   }
 

@@ -16,8 +16,6 @@ const pass = (message: Buffer, sizes: (left: number) => number, rules: ShieldRul
   const target = {
     preset: 'strict',
     capabilities: NO_CAPABILITIES,
-    cork: () => {},
-    uncork: () => {},
     data: (view: Buffer) => {
       out.push(Buffer.from(view));
       return true;

@@ -56,8 +56,6 @@ class Sink {
   begin(): void {
     this.#data = '';
   }
-  cork(): void {}
-  uncork(): void {}
   data(view: Buffer): boolean {
     this.#data += view.toString('latin1');
     return true;
