@@ -37,7 +37,7 @@ t.test('each listener hears what it asked for, and the replies to it', async (t)
   const some = hearing(live.subscribe(({ to }) => to === 'bob@local.example'));
   live.hear([decided(1), decided(2, 'bob@local.example')], 0);
   live.hear([replied(2), replied(1), replied(1), replied(7), decided(3)], 0);
-  await eventually('the last', () => all.at(-1) === 'decision 3');
+  await eventually('the last', () => all.at(-1) === 'decision 3' && some.at(-1) === 'reply 2');
   live.close();
   await eventually('the end', () => [all, some].every((each) => each.at(-1) === 'end'));
   t.strictSame(all, ['decision 1', 'decision 2', 'reply 2', 'reply 1', 'decision 3', 'end']);
