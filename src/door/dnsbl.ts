@@ -5,6 +5,7 @@
  * nobody on it. One that goes on failing is left alone for a while, so that it does not delay every stranger.
  */
 import { Resolver } from 'node:dns/promises';
+import { monotonic, secondsSince } from '../base/clock.js';
 import type { Note } from '../base/events.js';
 import type { Ip } from '../base/ip.js';
 import { reverseLabels } from '../base/reverse-name.js';
@@ -97,7 +98,7 @@ class Asked {
   }
 
   async ask(ip: Ip): Promise<Answer> {
-    const since = performance.now();
+    const since = monotonic();
     if (since < this.#restsUntil) return { listed: false, age: FAILURE_AGE };
     const tell = (result: 'listed' | 'clean' | 'refused' | 'failed' | 'timeout', why?: string): void =>
       this.#note({
@@ -105,7 +106,7 @@ class Asked {
         list: this.#list.name,
         address: ip.text,
         result,
-        seconds: (performance.now() - since) / 1000,
+        seconds: secondsSince(since),
         ...(why === undefined ? {} : { why }),
       });
     try {
@@ -116,7 +117,7 @@ class Asked {
         const refused = meanings[odd] === 'refused';
         const said = `it answers ${answers[odd]?.address}`;
         tell('refused', refused ? `${said}: it does not serve this resolver` : `${said}, which no list does`);
-        this.#restsUntil = performance.now() + REST_REFUSED;
+        this.#restsUntil = monotonic() + REST_REFUSED;
         return { listed: false, age: FAILURE_AGE };
       }
       this.#failures = 0;
@@ -136,7 +137,7 @@ class Asked {
       this.#failures += 1;
       if (this.#failures >= PATIENCE) {
         this.#failures = 0;
-        this.#restsUntil = performance.now() + REST;
+        this.#restsUntil = monotonic() + REST;
       }
       return { listed: false, age: FAILURE_AGE };
     }
@@ -179,7 +180,7 @@ export class Dnsbl {
   lookUp(ip: Ip): Listing | Promise<Listing> {
     const key = ip.text;
     const cached = this.#cache.get(key);
-    if (cached !== undefined && cached.until > performance.now()) return cached.listing;
+    if (cached !== undefined && cached.until > monotonic()) return cached.listing;
     const present = this.#asking.get(key);
     if (present !== undefined) return present;
     if (this.#asking.size >= MOST_ASKING || this.#lists.length === 0) return NOWHERE;
@@ -199,7 +200,7 @@ export class Dnsbl {
       if (this.#cache.size < this.#options.cache) break;
       this.#cache.delete(oldest);
     }
-    this.#cache.set(ip.text, { listing, until: performance.now() + age });
+    this.#cache.set(ip.text, { listing, until: monotonic() + age });
     return listing;
   }
 }

@@ -4,7 +4,7 @@
  * reset (RFC 1122 4.2.2.13 as it is met in practice: unread input at close makes the kernel send RST).
  */
 import type net from 'node:net';
-import { monotonic } from './deadlines.js';
+import { monotonic } from '../base/clock.js';
 import { type Writer, writeLater } from './outbox.js';
 import { type Reader, readInto } from './read-into.js';
 import { ReadRoom } from './read-room.js';

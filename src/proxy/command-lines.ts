@@ -1,10 +1,11 @@
 /** The client's octets as events for the session machine, while it takes commands or lines of an AUTH exchange. */
+
+import { monotonic } from '../base/clock.js';
 import type { Peer } from '../base/events.js';
 import { parseCommand } from '../smtp/command.js';
 import { LineScanner } from '../smtp/line-scanner.js';
 import type { SessionEvent } from '../smtp/session/events.js';
 import type { SessionState } from '../smtp/session/state.js';
-import { monotonic } from './deadlines.js';
 import type { Service } from './service.js';
 import type { SessionNotes } from './session-notes.js';
 

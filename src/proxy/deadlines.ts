@@ -3,8 +3,7 @@
  * Whoever has a deadline is ticked once a second, so a deadline is kept to the second.
  */
 
-// The global one is got anew at each use.
-import { performance } from 'node:perf_hooks';
+import { monotonic } from '../base/clock.js';
 import { REPLIES, type Reply } from '../smtp/reply.js';
 import type { Timeouts } from './options.js';
 
@@ -25,13 +24,6 @@ export interface Ticked {
   /** `now` in milliseconds of the monotonic clock. */
   tick(now: number): void;
 }
-
-/** Milliseconds of a clock that never goes back. */
-export const monotonic = (): number => performance.now();
-
-/** Seconds from `then`, of that clock, to `now`, to the microsecond. */
-export const secondsSince = (then: number, now = monotonic()): number =>
-  Math.round((now - then) * 1_000) / 1e6;
 
 export class Deadlines {
   readonly #all = new Set<Ticked>();

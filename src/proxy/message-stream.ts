@@ -2,6 +2,8 @@
  * One message on its way: the client's chunks are scanned and streamed upstream as views, with back-pressure.
  * What must not pass is found before it is written, and then nothing more of the message is.
  */
+
+import { monotonic } from '../base/clock.js';
 import type { PresetName } from '../shield/presets.js';
 import type { Finding, ShieldRules } from '../shield/rules.js';
 import { Shield } from '../shield/shield.js';
@@ -9,7 +11,6 @@ import { type Capabilities, smallerLimit } from '../smtp/capabilities.js';
 import { type DataLimits, DataScanner } from '../smtp/data-scanner.js';
 import { receivedMark } from '../smtp/received.js';
 import { notBearable, REPLIES, type Reply } from '../smtp/reply.js';
-import { monotonic } from './deadlines.js';
 import { Held } from './held.js';
 import type { Limits, Timeouts } from './options.js';
 

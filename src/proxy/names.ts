@@ -4,10 +4,10 @@
  * condition. A resolver that fails makes the name unknown, never absent.
  */
 import { Resolver } from 'node:dns/promises';
+import { monotonic } from '../base/clock.js';
 import { type Ip, parseIp } from '../base/ip.js';
 import { reverseLabels } from '../base/reverse-name.js';
 import type { Known } from '../policy/facts.js';
-import { monotonic } from './deadlines.js';
 
 type ClientName = Known<string | undefined>;
 

@@ -3,10 +3,12 @@
  * bounded waiting line. A connection that was used rests only after RSET and its 250, or straight after a
  * clean 250 to a final dot; never after a fault, a deadline or an unexpected octet.
  */
+
+import { monotonic, secondsSince } from '../base/clock.js';
 import type { Note } from '../base/events.js';
 import type { UpstreamSnapshot } from '../base/snapshot.js';
 import type { Capabilities } from '../smtp/capabilities.js';
-import { type Deadlines, monotonic, secondsSince, type Ticked } from './deadlines.js';
+import type { Deadlines, Ticked } from './deadlines.js';
 import { canShow } from './dial.js';
 import type { Timeouts, UpstreamOptions } from './options.js';
 import { type Introduction, UpstreamConnection, type UpstreamOwner } from './upstream.js';

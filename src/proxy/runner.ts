@@ -6,6 +6,7 @@
  * gathered and written once a turn: a pipelining client gets its answers in as few segments as possible.
  */
 import type net from 'node:net';
+import { monotonic, secondsSince } from '../base/clock.js';
 import type { DisconnectReason, MessageResult, Peer } from '../base/events.js';
 import type { Ip } from '../base/ip.js';
 import type { SessionSnapshot } from '../base/snapshot.js';
@@ -26,7 +27,7 @@ import { newSession, type SessionState, type Transaction } from '../smtp/session
 import { channelBindings } from './channel-bindings.js';
 import { ClientConnection, type ClientListener } from './client.js';
 import { CommandLines } from './command-lines.js';
-import { monotonic, overdue, secondsSince, type Ticked } from './deadlines.js';
+import { overdue, type Ticked } from './deadlines.js';
 import type { ClientTls } from './devices.js';
 import type { Asker, Law } from './judge.js';
 import type { MessageStream } from './message-stream.js';

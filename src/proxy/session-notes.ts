@@ -1,4 +1,6 @@
 /** What a session tells of itself: events for whoever subscribed, the Received line, and who the client is. */
+
+import { monotonic, secondsSince } from '../base/clock.js';
 import type { DisconnectReason, FramingFaultKind, MessageResult, Peer, Told } from '../base/events.js';
 import type { Client } from '../door/preamble.js';
 import type { Known } from '../policy/facts.js';
@@ -7,7 +9,6 @@ import type { Path } from '../smtp/path.js';
 import { receivedLine, type Trace } from '../smtp/received.js';
 import { printReply, type Reply } from '../smtp/reply.js';
 import type { SessionState } from '../smtp/session/state.js';
-import { monotonic, secondsSince } from './deadlines.js';
 import type { Service } from './service.js';
 import type { Introduction } from './upstream.js';
 

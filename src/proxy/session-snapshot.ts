@@ -1,9 +1,10 @@
 /** A picture of a session for the live view, made when somebody looks. */
+
+import { monotonic } from '../base/clock.js';
 import type { Peer } from '../base/events.js';
 import type { SessionSnapshot } from '../base/snapshot.js';
 import { pathText } from '../smtp/address.js';
 import type { SessionState } from '../smtp/session/state.js';
-import { monotonic } from './deadlines.js';
 
 /** What of the picture neither the peer nor the session machine knows. */
 interface Own {

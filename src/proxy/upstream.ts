@@ -4,6 +4,7 @@
  * machine; message data goes out as views with back-pressure.
  */
 import type net from 'node:net';
+import { monotonic } from '../base/clock.js';
 import { parseIp } from '../base/ip.js';
 import { printLocalHeader, printProxyHeader } from '../base/proxy-header.js';
 import { type PresetName, presetFor } from '../shield/presets.js';
@@ -12,7 +13,7 @@ import { advertises, type Capabilities, NO_CAPABILITIES, parseCapabilities } fro
 import { domainText, parseDomain } from '../smtp/domain.js';
 import { ReplyParser, type UpstreamReply } from '../smtp/reply-parser.js';
 import { printXclient, type XclientFacts, xclientAttributes } from '../smtp/xclient.js';
-import { type Deadlines, monotonic, type Ticked } from './deadlines.js';
+import type { Deadlines, Ticked } from './deadlines.js';
 import { dial } from './dial.js';
 import type { Timeouts, UpstreamOptions } from './options.js';
 import { type Writer, writeLater } from './outbox.js';

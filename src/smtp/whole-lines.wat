@@ -81,15 +81,15 @@
         (local.set $octets (v128.load (local.get $at)))
         ;; The same, each octet replaced by the one before it.
         (local.set $before (v128.load (i32.sub (local.get $at) (i32.const 1))))
-        (local.set $feeds (i8x16.eq (local.get $octets) (i8x16.splat (i32.const 0x0a))))
+        (local.set $feeds (i8x16.eq (local.get $octets) (local.get $lf)))
         (br_if $stop (v128.any_true
           (v128.or
             (v128.or
               ;; A LF without CR before it, or anything else behind a CR.
-              (v128.xor (local.get $feeds) (i8x16.eq (local.get $before) (i8x16.splat (i32.const 0x0d))))
+              (v128.xor (local.get $feeds) (i8x16.eq (local.get $before) (local.get $cr)))
               (v128.and
-                (i8x16.eq (local.get $octets) (i8x16.splat (i32.const 0x2e)))
-                (i8x16.eq (local.get $before) (i8x16.splat (i32.const 0x0a)))))
+                (i8x16.eq (local.get $octets) (local.get $dot))
+                (i8x16.eq (local.get $before) (local.get $lf))))
             (v128.or
               (i8x16.eq (local.get $octets) (i8x16.splat (i32.const 0)))
               (i8x16.gt_u (local.get $octets) (i8x16.splat (local.get $greatest)))))))

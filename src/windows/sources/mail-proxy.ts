@@ -6,13 +6,14 @@
 import type net from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { Admission } from '../../base/admission.js';
+import { monotonic } from '../../base/clock.js';
 import type { Peer } from '../../base/events.js';
 import { Door, type Refusal } from '../../door/door.js';
 import { shutDown } from '../../door/drain.js';
 import type { Client } from '../../door/preamble.js';
 import { sessionIds } from '../../door/session-ids.js';
 import type { MailPorts, MailProxyOptions } from './mail-options.js';
-import { farewell, MailSession, monotonic } from './mail-session.js';
+import { farewell, MailSession } from './mail-session.js';
 
 /** A socket that is listening. */
 export interface MailListening {

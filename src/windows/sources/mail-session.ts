@@ -2,9 +2,11 @@
  * One client of the POP3 and IMAP proxy: two sockets, a watch between them until the login, and plain pipes after it.
  * Whatever cannot be had (the server, the store, TLS) ends in a polite word and a close.
  */
+
 import type net from 'node:net';
 import { pipeline } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
+import { monotonic } from '../../base/clock.js';
 import type { DisconnectReason, Peer } from '../../base/events.js';
 import { printProxyHeader } from '../../base/proxy-header.js';
 import type { Client } from '../../door/preamble.js';
@@ -21,8 +23,6 @@ const LINGER = 2_000;
 const QUIET = 1_000;
 
 const ignore = (): void => {};
-
-export const monotonic = (): number => performance.now();
 
 /** What a server or Sekisho says to close a session. */
 export const farewell = (protocol: MailProxyOptions['protocol'], why: string): string =>
